@@ -1,0 +1,3 @@
+//! The daemon that the kubelet talks to.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! One process, one machine.
+
+fn main() {}
