@@ -1,0 +1,16 @@
+//! Which words both sides know.
+
+/// Newest protocol this build speaks. It rises when a word is added.
+pub const PROTOCOL: u32 = 1;
+
+/// Oldest protocol this build still understands, so that pods outlive an upgrade.
+pub const OLDEST: u32 = 1;
+
+/// vsock port of the guest on which the agent listens.
+pub const AGENT_PORT: u32 = 1024;
+
+/// vsock port of the host on which the VMM takes the output of containers.
+pub const LOG_PORT: u32 = 1025;
+
+/// Most bytes of one message either way.
+pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
