@@ -1,0 +1,76 @@
+//! Debian packages of the machine we run on.
+
+use crate::process;
+use anyhow::{Context, Result, bail};
+use std::process::{Command, Stdio};
+
+/// Installs those of `packages` that are missing. Safe to repeat; silent when there is nothing to do.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = packages
+        .iter()
+        .copied()
+        .filter(|name| !is_installed(name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    process::step(&format!("apt: installing {}", missing.join(" ")));
+    process::run_quietly(apt_get()?.arg("update"))?;
+    let mut install = apt_get()?;
+    install
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(&missing);
+    process::run_quietly(&mut install)
+}
+
+/// `apt-get` with root's rights, asking nothing.
+fn apt_get() -> Result<Command> {
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new("apt-get")
+    } else if which("sudo") {
+        let mut sudo = Command::new("sudo");
+        sudo.arg("apt-get");
+        sudo
+    } else {
+        bail!("Debian packages are missing: run this as root, or install sudo");
+    };
+    command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+    Ok(command)
+}
+
+fn is_installed(package: &str) -> bool {
+    let mut query = Command::new("dpkg-query");
+    query
+        .args(["--show", "--showformat=${db:Status-Abbrev}", package])
+        .stderr(Stdio::null());
+    query
+        .output()
+        .is_ok_and(|output| output.stdout.starts_with(b"ii"))
+}
+
+fn which(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|directory| directory.join(program).exists())
+    })
+}
+
+/// The one package that the metapackage `name` depends on: the kernel it stands for today.
+pub(crate) fn dependency(name: &str) -> Result<String> {
+    match first_dependency(name) {
+        Ok(package) => Ok(package),
+        Err(_) => {
+            process::step("apt: updating the package lists");
+            process::run_quietly(apt_get()?.arg("update"))?;
+            first_dependency(name)
+        }
+    }
+}
+
+fn first_dependency(name: &str) -> Result<String> {
+    let text = process::output(Command::new("apt-cache").args(["depends", "--important", name]))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: "));
+    line.map(str::to_owned)
+        .with_context(|| format!("package {name} depends on nothing"))
+}

@@ -1,0 +1,215 @@
+//! The node's disk: Debian user land and kernel, built once per recipe and cached.
+
+use super::qemu;
+use crate::kernel_package::{self, KernelPackage};
+use crate::{debian, process, repository};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+const PACKAGES: &str = include_str!("image/packages.txt");
+const INIT: &str = include_str!("image/init.sh");
+const SSHD_CONFIG: &str = include_str!("image/sshd_config");
+
+/// Size of the root file system; the file is sparse.
+const DISK_SIZE: &str = "24G";
+
+/// Increased when this file changes what it builds.
+const RECIPE_VERSION: u32 = 1;
+
+/// Documentation and translations, a third of the user land, which nobody reads in a node.
+const LEFT_OUT: [&str; 3] = [
+    "/usr/share/man/*",
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+];
+
+/// A built disk with its kernel and keys.
+pub(crate) struct Image {
+    dir: PathBuf,
+}
+
+impl Image {
+    /// Builds the disk unless it is there.
+    pub(crate) fn open() -> Result<Self> {
+        debian::install(&qemu::PACKAGES)?;
+        let dir = repository::target("node")?.join(format!("image-{:016x}", recipe_hash()));
+        if !dir.exists() {
+            build(&dir)?;
+        }
+        Ok(Self { dir })
+    }
+
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.dir.join("root.ext4")
+    }
+
+    pub(crate) fn kernel(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    pub(crate) fn client_key(&self) -> PathBuf {
+        self.dir.join("client_key")
+    }
+
+    pub(crate) fn known_hosts(&self) -> PathBuf {
+        self.dir.join("known_hosts")
+    }
+}
+
+/// Changes when what is built changes, so that an old disk is never taken for a new one.
+fn recipe_hash() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (
+        PACKAGES,
+        INIT,
+        SSHD_CONFIG,
+        DISK_SIZE,
+        RECIPE_VERSION,
+        LEFT_OUT,
+    )
+        .hash(&mut hasher);
+    hasher.finish()
+}
+
+fn packages() -> String {
+    let lines = PACKAGES.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// Builds into a scratch directory and renames it, so that a half-built image is never used.
+fn build(dir: &Path) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("building the node's disk needs root (it holds files of several users)");
+    }
+    let started = Instant::now();
+    debian::install(&["mmdebstrap", "e2fsprogs", "kmod", "xz-utils"])?;
+    let scratch = dir.with_extension("partial");
+    let _ = fs::remove_dir_all(&scratch);
+    let root = scratch.join("root");
+    fs::create_dir_all(&scratch).with_context(|| format!("make {}", scratch.display()))?;
+    process::step("building the node's disk: Debian user land (about a minute)");
+    bootstrap(&root)?;
+    process::step("building the node's disk: kernel");
+    install_kernel(&root, &scratch)?;
+    install_own_files(&root)?;
+    make_keys(&root, &scratch)?;
+    process::step("building the node's disk: file system");
+    make_disk(&root, &scratch.join("root.ext4"))?;
+    fs::remove_dir_all(&root).context("remove the unpacked user land")?;
+    fs::rename(&scratch, dir).with_context(|| format!("rename to {}", dir.display()))?;
+    process::step(&format!(
+        "the node's disk is built, after {:.0?}",
+        started.elapsed()
+    ));
+    Ok(())
+}
+
+fn bootstrap(root: &Path) -> Result<()> {
+    let mut mmdebstrap = Command::new("mmdebstrap");
+    mmdebstrap.args(["--quiet", "--variant=essential", "--format=directory"]);
+    mmdebstrap.arg(format!("--include={}", packages()));
+    mmdebstrap.args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")));
+    mmdebstrap.arg("bookworm").arg(root);
+    process::run_quietly(&mut mmdebstrap)
+}
+
+/// Modules are stored decompressed: the node would spend its own slow time on that at each boot.
+fn install_kernel(root: &Path, scratch: &Path) -> Result<()> {
+    let kernel = KernelPackage::open(kernel_package::LINUX_6_12)?;
+    let modules = root.join("lib/modules");
+    fs::create_dir_all(&modules).context("make lib/modules")?;
+    process::run(
+        Command::new("cp")
+            .arg("-a")
+            .arg(kernel.modules())
+            .arg(&modules),
+    )?;
+    let mut decompress = Command::new("find");
+    decompress
+        .arg(&modules)
+        .args(["-name", "*.ko.xz", "-exec", "xz", "--decompress", "{}", "+"]);
+    process::run_quietly(&mut decompress)?;
+    process::run_quietly(
+        Command::new("depmod")
+            .arg("-b")
+            .arg(root)
+            .arg(kernel.release()),
+    )?;
+    fs::copy(kernel.bzimage(), scratch.join("vmlinuz")).context("copy the kernel")?;
+    Ok(())
+}
+
+fn install_own_files(root: &Path) -> Result<()> {
+    let write = |path: &str, text: &str, mode: u32| -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = root.join(path);
+        let parent = path.parent().expect("every path here has a directory");
+        fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        Ok(fs::set_permissions(
+            &path,
+            fs::Permissions::from_mode(mode),
+        )?)
+    };
+    write("lib/bulkhead-node/init", INIT, 0o755)?;
+    write("etc/ssh/sshd_config", SSHD_CONFIG, 0o644)?;
+    write("etc/hostname", "node\n", 0o644)?;
+    write(
+        "etc/hosts",
+        "127.0.0.1 localhost\n::1 localhost\n10.0.2.15 node\n",
+        0o644,
+    )?;
+    write("etc/resolv.conf", "", 0o644)
+}
+
+/// One key pair to get in, one that proves to be the node. They never leave `target/`.
+fn make_keys(root: &Path, scratch: &Path) -> Result<()> {
+    let keygen = |path: &Path| {
+        let _ = fs::remove_file(path);
+        let mut command = Command::new("ssh-keygen");
+        command
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "node", "-f"])
+            .arg(path);
+        process::run_quietly(&mut command)
+    };
+    let (client, host) = (
+        scratch.join("client_key"),
+        root.join("etc/ssh/ssh_host_ed25519_key"),
+    );
+    keygen(&client)?;
+    keygen(&host)?;
+    let public = fs::read_to_string(host.with_extension("pub")).context("read the host's key")?;
+    fs::write(scratch.join("known_hosts"), format!("node {public}"))?;
+    fs::copy(
+        client.with_extension("pub"),
+        root.join("etc/ssh/authorized_keys"),
+    )?;
+    Ok(())
+}
+
+/// No journal: a node's disk is thrown away with the node.
+fn make_disk(root: &Path, disk: &Path) -> Result<()> {
+    let mut mke2fs = Command::new("mke2fs");
+    mke2fs.args([
+        "-q",
+        "-t",
+        "ext4",
+        "-O",
+        "^has_journal",
+        "-E",
+        "lazy_itable_init=1,nodiscard",
+    ]);
+    mke2fs
+        .args(["-m", "0", "-L", "node", "-d"])
+        .arg(root)
+        .arg(disk)
+        .arg(DISK_SIZE);
+    process::run_quietly(&mut mke2fs)
+}

@@ -1,0 +1,56 @@
+//! Running other programs, and saying what is going on.
+
+use anyhow::{Context, Result, bail};
+use std::process::{Command, Stdio};
+
+/// Tells the person at the terminal what takes the time now.
+pub(crate) fn step(what: &str) {
+    eprintln!("==> {what}");
+}
+
+/// Runs `command` to its end; anything but success is an error that shows the command.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("start {}", text(command)))?;
+    if !status.success() {
+        bail!("{} ended with {status}", text(command));
+    }
+    Ok(())
+}
+
+/// Runs `command` with its output kept back, and shows that output only if it fails.
+pub(crate) fn run_quietly(command: &mut Command) -> Result<()> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {}", text(command)))?;
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stdout));
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        bail!("{} ended with {}", text(command), output.status);
+    }
+    Ok(())
+}
+
+/// Runs `command` and returns what it wrote to stdout, without the last line end.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("start {}", text(command)))?;
+    if !output.status.success() {
+        bail!("{} ended with {}", text(command), output.status);
+    }
+    let stdout = String::from_utf8(output.stdout).with_context(|| text(command))?;
+    Ok(stdout.trim_end().to_owned())
+}
+
+fn text(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
