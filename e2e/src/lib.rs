@@ -1,1 +1,8 @@
-//! Placeholder.
+//! End-to-end tests: what they stand on. The tests themselves are in `tests/`, one file a topic.
+//!
+//! They use built binaries and public protocols only, inside a node VM (`cargo xtask node`).
+
+pub mod debian;
+pub mod image;
+pub mod images;
+pub mod registry;
