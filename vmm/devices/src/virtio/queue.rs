@@ -1,0 +1,292 @@
+//! A split virtqueue whose driver is not trusted.
+//!
+//! On top of what `virtio_queue` checks: a chain that breaks off, a readable buffer behind a writable one, a buffer
+//! outside of memory, and a head that is made available again while the device still has it are
+//! faults of the queue. A queue with a fault never yields a chain again.
+
+use virtio_queue::{QueueOwnedT, QueueT, desc::split::Descriptor};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, Permissions};
+
+use super::chain::{Buffer, Chain};
+
+/// Bit of the available ring's flags by which a driver without event indices declines interrupts.
+const AVAIL_F_NO_INTERRUPT: u16 = 1;
+
+/// What the driver did wrong with a queue. Only a reset of the device helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueFault {
+    /// Its size is no power of two, or above the largest.
+    #[error("queue size {0} is not allowed")]
+    Size(u16),
+    /// A ring lies outside of memory or is misaligned.
+    #[error("ring at {0:#x} is misplaced")]
+    Ring(u64),
+    /// More chains are available than the queue can hold.
+    #[error("available index is out of range")]
+    AvailableIndex,
+    /// A head is no index into the descriptor table.
+    #[error("head {0} is out of range")]
+    Head(u16),
+    /// The device still has the chain with this head.
+    #[error("head {0} is already in flight")]
+    InFlight(u16),
+    /// A chain has no end, breaks off, is too long or nests tables.
+    #[error("chain at head {0} is malformed")]
+    Malformed(u16),
+    /// A buffer to read comes after one to write.
+    #[error("chain at head {0} has a readable buffer after a writable one")]
+    Order(u16),
+    /// A buffer lies outside of memory.
+    #[error("chain at head {head} has a buffer outside of memory, at {address:#x}")]
+    Outside {
+        /// The chain's head.
+        head: u16,
+        /// Where the buffer begins.
+        address: u64,
+    },
+    /// It had a fault before.
+    #[error("queue is broken")]
+    Broken,
+}
+
+/// Where a driver put a queue, as it said so in the transport's registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLayout {
+    /// Number of descriptors.
+    pub size: u16,
+    /// Descriptor table (queue_desc).
+    pub descriptors: u64,
+    /// Available ring (queue_driver).
+    pub available: u64,
+    /// Used ring (queue_device).
+    pub used: u64,
+}
+
+/// One queue of an active device.
+#[derive(Debug)]
+pub struct Queue {
+    state: State,
+    ring: virtio_queue::Queue,
+    in_flight: Vec<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The driver left it off.
+    Off,
+    On,
+    Broken,
+}
+
+impl Queue {
+    /// A queue the driver left off.
+    pub fn off() -> Self {
+        let ring = virtio_queue::Queue::new(1).expect("one is a valid size");
+        Self {
+            state: State::Off,
+            ring,
+            in_flight: Vec::new(),
+        }
+    }
+
+    /// A queue that lies in `memory` as `layout` says, with at most `max_size` descriptors.
+    pub fn new(
+        layout: &QueueLayout,
+        max_size: u16,
+        event_idx: EventIdx,
+        memory: &GuestMemoryMmap,
+    ) -> Result<Self, QueueFault> {
+        let size = layout.size;
+        let mut ring = virtio_queue::Queue::new(max_size).map_err(|_| QueueFault::Size(size))?;
+        ring.try_set_size(size)
+            .map_err(|_| QueueFault::Size(size))?;
+        ring.try_set_desc_table_address(GuestAddress(layout.descriptors))
+            .map_err(|_| QueueFault::Ring(layout.descriptors))?;
+        ring.try_set_avail_ring_address(GuestAddress(layout.available))
+            .map_err(|_| QueueFault::Ring(layout.available))?;
+        ring.try_set_used_ring_address(GuestAddress(layout.used))
+            .map_err(|_| QueueFault::Ring(layout.used))?;
+        check_rings(layout, memory)?;
+        ring.set_event_idx(event_idx == EventIdx::Negotiated);
+        ring.set_ready(true);
+        Ok(Self {
+            state: State::On,
+            ring,
+            in_flight: vec![false; size.into()],
+        })
+    }
+
+    /// Number of descriptors, which is also the length of the longest chain.
+    pub fn size(&self) -> u16 {
+        self.ring.size()
+    }
+
+    /// Takes the next chain, if there is one.
+    pub fn pop(&mut self, memory: &GuestMemoryMmap) -> Result<Option<Chain>, QueueFault> {
+        match self.state {
+            State::Off => return Ok(None),
+            State::Broken => return Err(QueueFault::Broken),
+            State::On => {}
+        }
+        let popped = self.try_pop(memory);
+        if popped.is_err() {
+            self.state = State::Broken;
+        }
+        popped
+    }
+
+    /// Puts the chain that was popped last back, to be popped again.
+    pub fn undo_pop(&mut self, chain: Chain) {
+        self.in_flight[usize::from(chain.head)] = false;
+        self.ring.go_to_previous_position();
+    }
+
+    /// Gives `chain` back to the driver, with the number of bytes that were written into it.
+    pub fn complete(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        chain: Chain,
+        written: u32,
+    ) -> Result<(), QueueFault> {
+        self.in_flight[usize::from(chain.head)] = false;
+        self.ring
+            .add_used(memory, chain.head, written)
+            .map_err(|_| QueueFault::Ring(self.ring.used_ring()))
+    }
+
+    /// Whether the driver wants to be told of what was completed since this was asked last.
+    pub fn needs_interrupt(&mut self, memory: &GuestMemoryMmap) -> Result<bool, QueueFault> {
+        if !self.ring.event_idx_enabled() {
+            return Ok(self.available_flags(memory)? & AVAIL_F_NO_INTERRUPT == 0);
+        }
+        self.ring
+            .needs_notification(memory)
+            .map_err(|_| QueueFault::Ring(self.ring.avail_ring()))
+    }
+
+    /// Asks the driver not to notify, while the device looks for chains by itself.
+    pub fn disable_notifications(&mut self, memory: &GuestMemoryMmap) -> Result<(), QueueFault> {
+        if self.state != State::On {
+            return Ok(());
+        }
+        self.ring
+            .disable_notification(memory)
+            .map_err(|_| QueueFault::Ring(self.ring.used_ring()))
+    }
+
+    /// Asks the driver to notify again. True if there are chains that it may not have notified of.
+    pub fn enable_notifications(&mut self, memory: &GuestMemoryMmap) -> Result<bool, QueueFault> {
+        if self.state != State::On {
+            return Ok(false);
+        }
+        self.ring
+            .enable_notification(memory)
+            .map_err(|_| QueueFault::Ring(self.ring.used_ring()))
+    }
+
+    fn try_pop(&mut self, memory: &GuestMemoryMmap) -> Result<Option<Chain>, QueueFault> {
+        let size = self.ring.size();
+        let mut heads = self
+            .ring
+            .iter(memory)
+            .map_err(|_| QueueFault::AvailableIndex)?;
+        let Some(mut descriptors) = heads.next() else {
+            return Ok(None);
+        };
+        let head = descriptors.head_index();
+        match self.in_flight.get_mut(usize::from(head)) {
+            None => return Err(QueueFault::Head(head)),
+            Some(true) => return Err(QueueFault::InFlight(head)),
+            Some(in_flight) => *in_flight = true,
+        }
+        collect(&mut descriptors, head, size, memory).map(Some)
+    }
+
+    fn available_flags(&self, memory: &GuestMemoryMmap) -> Result<u16, QueueFault> {
+        let address = self.ring.avail_ring();
+        memory
+            .read_obj::<u16>(GuestAddress(address))
+            .map(u16::from_le)
+            .map_err(|_| QueueFault::Ring(address))
+    }
+}
+
+/// Whether `VIRTIO_F_EVENT_IDX` was negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventIdx {
+    /// Each side says at which index it wants to be told.
+    Negotiated,
+    /// Flags say whether each side wants to be told.
+    Absent,
+}
+
+fn check_rings(layout: &QueueLayout, memory: &GuestMemoryMmap) -> Result<(), QueueFault> {
+    let size = usize::from(layout.size);
+    // virtio 1.2 §2.7: the sizes of the three parts; the rings end with an event index each.
+    for (address, len) in [
+        (layout.descriptors, 16 * size),
+        (layout.available, 6 + 2 * size),
+        (layout.used, 6 + 8 * size),
+    ] {
+        if !memory.check_range(GuestAddress(address), len, Permissions::ReadWrite) {
+            return Err(QueueFault::Ring(address));
+        }
+    }
+    Ok(())
+}
+
+/// Reads a whole chain. The iterator bounds its length but ends alike for a good and a bad chain,
+/// so a chain is good only if its last descriptor says that it is the last.
+fn collect(
+    descriptors: &mut impl Iterator<Item = Descriptor>,
+    head: u16,
+    size: u16,
+    memory: &GuestMemoryMmap,
+) -> Result<Chain, QueueFault> {
+    let mut chain = Chain {
+        head,
+        buffers: Vec::new(),
+        first_writable: 0,
+    };
+    let mut complete = false;
+    let mut length = 0;
+    for descriptor in descriptors {
+        length += 1;
+        if length > size {
+            return Err(QueueFault::Malformed(head));
+        }
+        complete = !descriptor.has_next();
+        push(&mut chain, &descriptor, memory)?;
+    }
+    if complete {
+        Ok(chain)
+    } else {
+        Err(QueueFault::Malformed(head))
+    }
+}
+
+fn push(
+    chain: &mut Chain,
+    descriptor: &Descriptor,
+    memory: &GuestMemoryMmap,
+) -> Result<(), QueueFault> {
+    let (address, len) = (descriptor.addr(), descriptor.len());
+    if !descriptor.is_write_only() && chain.first_writable < chain.buffers.len() {
+        return Err(QueueFault::Order(chain.head));
+    }
+    if len == 0 {
+        return Ok(());
+    }
+    if !memory.check_range(address, len as usize, Permissions::ReadWrite) {
+        let head = chain.head;
+        return Err(QueueFault::Outside {
+            head,
+            address: address.0,
+        });
+    }
+    chain.buffers.push(Buffer { address, len });
+    if !descriptor.is_write_only() {
+        chain.first_writable = chain.buffers.len();
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The device status a driver walks through (virtio 1.2 §2.1, §3.1.1).
+//!
+//! ```text
+//! Reset → Acknowledged → Driver → FeaturesOk → DriverOk
+//!   ↑______________________|__________|___________|  (a write of 0, from anywhere)
+//! ```
+//!
+//! What a driver may set up depends on it: features in `Driver`, queues in `FeaturesOk`, nothing after.
+
+const ACKNOWLEDGE: u8 = 1;
+const DRIVER: u8 = 2;
+const DRIVER_OK: u8 = 4;
+const FEATURES_OK: u8 = 8;
+/// Set by the device; a driver that adds a bit writes it back.
+pub const NEEDS_RESET: u8 = 64;
+const FAILED: u8 = 128;
+
+/// How far a driver has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceStatus {
+    /// Nothing happened yet.
+    Reset,
+    /// The guest has noticed the device.
+    Acknowledged,
+    /// It has a driver for it, which chooses features.
+    Driver,
+    /// Features are agreed on; queues are set up.
+    FeaturesOk,
+    /// The device works.
+    DriverOk,
+    /// The driver gave up.
+    Failed,
+}
+
+/// A status that may not follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied;
+
+impl DeviceStatus {
+    /// The status register.
+    pub fn bits(self) -> u8 {
+        match self {
+            Self::Reset => 0,
+            Self::Acknowledged => ACKNOWLEDGE,
+            Self::Driver => ACKNOWLEDGE | DRIVER,
+            Self::FeaturesOk => ACKNOWLEDGE | DRIVER | FEATURES_OK,
+            Self::DriverOk => ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK,
+            Self::Failed => FAILED,
+        }
+    }
+
+    /// The status after the driver wrote `bits`, or that it may not.
+    pub fn apply(self, bits: u8) -> Result<Self, Denied> {
+        use DeviceStatus as S;
+        let bits = bits & !NEEDS_RESET;
+        if bits == 0 {
+            return Ok(S::Reset);
+        }
+        if bits == self.bits() {
+            return Ok(self);
+        }
+        if bits & FAILED != 0 {
+            return Ok(S::Failed);
+        }
+        let next = match self {
+            S::Reset => S::Acknowledged,
+            S::Acknowledged => S::Driver,
+            S::Driver => S::FeaturesOk,
+            S::FeaturesOk => S::DriverOk,
+            S::DriverOk | S::Failed => return Err(Denied),
+        };
+        if bits == next.bits() {
+            Ok(next)
+        } else {
+            Err(Denied)
+        }
+    }
+}
