@@ -18,6 +18,11 @@ pub mod saved;
 pub mod spec;
 pub mod stats;
 
+pub mod namespaced;
+pub mod vm;
+
+mod config;
+
 pub use error::{Error, Kind, Result};
 pub use process::{
     ContainerExit, ContainerStatus, ExecExit, ExecSpec, Process, RunState, SandboxExit,
