@@ -6,3 +6,7 @@ pub mod debian;
 pub mod image;
 pub mod images;
 pub mod registry;
+#[cfg(feature = "privileged")]
+pub mod runtime;
+#[cfg(feature = "privileged")]
+pub mod server;
