@@ -1,6 +1,8 @@
 //! Every chore of the repository: `cargo xtask <verb>`.
 
+mod build;
 mod debian;
+mod guest;
 mod kernel_package;
 mod node;
 mod process;
@@ -20,6 +22,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Builds the binaries that go into a node: bulkhead, bulkhead-vmm, bulkhead-agent.
+    Build,
+    /// Makes kernel and initramfs of the microVMs, in target/guest/<6.12 or 6.1>/.
+    Guest(guest::Options),
     /// A whole Debian node under QEMU, where all privileged work happens.
     #[command(subcommand)]
     Node(node::Verb),
@@ -27,6 +33,8 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
+        Verb::Build => build::run().map(|()| ExitCode::SUCCESS),
+        Verb::Guest(options) => guest::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Node(verb) => node::run(verb),
     };
     report(result)

@@ -1,11 +1,23 @@
 //! Running other programs, and saying what is going on.
 
+use crate::repository;
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Stdio};
 
 /// Tells the person at the terminal what takes the time now.
 pub(crate) fn step(what: &str) {
     eprintln!("==> {what}");
+}
+
+/// The cargo that runs us, in the repository's root.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What `cargo xtask` was started with is not meant for the cargo inside.
+    cargo
+        .current_dir(repository::root())
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_TARGET_DIR");
+    cargo
 }
 
 /// Runs `command` to its end; anything but success is an error that shows the command.

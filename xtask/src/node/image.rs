@@ -89,7 +89,7 @@ fn build(dir: &Path) -> Result<()> {
         bail!("building the node's disk needs root (it holds files of several users)");
     }
     let started = Instant::now();
-    debian::install(&["mmdebstrap", "e2fsprogs", "kmod", "xz-utils"])?;
+    debian::install(&["mmdebstrap", "e2fsprogs"])?;
     let scratch = dir.with_extension("partial");
     let _ = fs::remove_dir_all(&scratch);
     let root = scratch.join("root");
@@ -120,7 +120,6 @@ fn bootstrap(root: &Path) -> Result<()> {
     process::run_quietly(&mut mmdebstrap)
 }
 
-/// Modules are stored decompressed: the node would spend its own slow time on that at each boot.
 fn install_kernel(root: &Path, scratch: &Path) -> Result<()> {
     let kernel = KernelPackage::open(kernel_package::LINUX_6_12)?;
     let modules = root.join("lib/modules");
@@ -130,17 +129,6 @@ fn install_kernel(root: &Path, scratch: &Path) -> Result<()> {
             .arg("-a")
             .arg(kernel.modules())
             .arg(&modules),
-    )?;
-    let mut decompress = Command::new("find");
-    decompress
-        .arg(&modules)
-        .args(["-name", "*.ko.xz", "-exec", "xz", "--decompress", "{}", "+"]);
-    process::run_quietly(&mut decompress)?;
-    process::run_quietly(
-        Command::new("depmod")
-            .arg("-b")
-            .arg(root)
-            .arg(kernel.release()),
     )?;
     fs::copy(kernel.bzimage(), scratch.join("vmlinuz")).context("copy the kernel")?;
     Ok(())

@@ -1,0 +1,102 @@
+//! `cargo xtask build`: the binaries that go into a node. The one place that knows where they are.
+
+use crate::{process, repository};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+/// The only target we build for; named to cargo, so that build scripts are not linked statically.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// A binary of ours, and how it is built.
+pub(crate) struct Binary {
+    package: &'static str,
+    pub(crate) name: &'static str,
+    profile: &'static str,
+    linking: Linking,
+    /// What the file may weigh at most, where that is promised.
+    max_size: Option<u64>,
+}
+
+enum Linking {
+    /// Against the glibc of the node.
+    Dynamic,
+    /// For a root file system that has no libraries. Position independent all the same.
+    Static,
+}
+
+/// The CRI server.
+pub(crate) const SERVER: Binary = Binary {
+    package: "cri-server",
+    name: "bulkhead",
+    profile: "release",
+    linking: Linking::Dynamic,
+    max_size: None,
+};
+
+/// The process round one machine.
+pub(crate) const VMM: Binary = Binary {
+    package: "vmm",
+    name: "bulkhead-vmm",
+    profile: "vmm",
+    linking: Linking::Static,
+    max_size: None,
+};
+
+/// The supervisor in the guest and on the host.
+pub(crate) const AGENT: Binary = Binary {
+    package: "agent",
+    name: "bulkhead-agent",
+    profile: "agent",
+    linking: Linking::Static,
+    max_size: Some(3 << 20),
+};
+
+/// All of them.
+pub(crate) const BINARIES: [Binary; 3] = [SERVER, VMM, AGENT];
+
+pub(crate) fn run() -> Result<()> {
+    BINARIES.iter().try_for_each(Binary::build)
+}
+
+impl Binary {
+    /// Where cargo puts it.
+    pub(crate) fn path(&self) -> PathBuf {
+        let dir = match self.linking {
+            Linking::Dynamic => PathBuf::from(self.profile),
+            Linking::Static => PathBuf::from(TARGET).join(self.profile),
+        };
+        repository::root().join("target").join(dir).join(self.name)
+    }
+
+    /// Builds it if its sources changed.
+    pub(crate) fn build(&self) -> Result<()> {
+        process::step(&format!("cargo: building {}", self.name));
+        let mut cargo = process::cargo();
+        cargo.args(["build", "--package", self.package, "--bin", self.name]);
+        cargo.args(["--profile", self.profile]);
+        if matches!(self.linking, Linking::Static) {
+            cargo.args(["--target", TARGET]);
+            let flags = "-C target-feature=+crt-static";
+            cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
+        }
+        process::run(&mut cargo)?;
+        self.check_size()
+    }
+
+    fn check_size(&self) -> Result<()> {
+        let path = self.path();
+        let size = path
+            .metadata()
+            .with_context(|| format!("find {}", path.display()))?
+            .len();
+        match self.max_size {
+            Some(max) if size > max => anyhow::bail!(
+                "{} has {size} bytes and may have {max}: `cargo bloat --profile {} -p {}` shows of what",
+                self.name,
+                self.profile,
+                self.package
+            ),
+            _ => Ok(()),
+        }
+    }
+}
