@@ -21,6 +21,9 @@ pub mod stats;
 pub mod namespaced;
 pub mod vm;
 
+pub mod cgroup;
+pub mod sizing;
+
 mod config;
 
 pub use error::{Error, Kind, Result};
