@@ -11,13 +11,21 @@ use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
 use crate::Interrupt;
 
+pub mod blk;
 pub mod chain;
+mod config;
 pub mod queue;
+pub mod rng;
+mod service;
 pub mod transport;
+pub mod vsock;
 mod worker;
 
+pub use blk::Blk;
 pub use chain::Chain;
 pub use queue::Queue;
+pub use rng::Rng;
+pub use vsock::{Vsock, VsockBackend};
 pub use worker::Worker;
 
 /// The guest's memory, which may grow while the machine runs.
@@ -58,7 +66,7 @@ pub trait VirtioDevice: Send {
     /// Starts work. Called once before the next [`VirtioDevice::reset`].
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError>;
 
-    /// Stops work and drops the activation. When it returns, guest memory is no longer touched.
+    /// Stops work and drops the activation: when it returns, guest memory is no longer touched.
     fn reset(&mut self);
 
     /// Works on what the driver made available in `queue`, for at most a bounded number of chains.
@@ -72,9 +80,10 @@ pub trait VirtioDevice: Send {
     }
 
     /// Works on input at the descriptor at `index` in [`VirtioDevice::host_fds`]. Must make it
-    /// unreadable also while the device is not active, or the I/O thread spins.
-    fn process_host_event(&mut self, _index: usize) -> Result<(), DeviceError> {
-        Ok(())
+    /// unreadable also while the device is not active, or the I/O thread spins. A device that stops at
+    /// its bound gets a [`VirtioDevice::process_queue`] of queue 0 to go on.
+    fn process_host_event(&mut self, _index: usize) -> Result<Progress, DeviceError> {
+        Ok(Progress::Idle)
     }
 
     /// What the device has counted, by name.

@@ -73,6 +73,13 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// This cursor, ending after at most `count` bytes.
+    #[must_use]
+    pub fn limited(mut self, count: u64) -> Self {
+        self.remaining = self.remaining.min(count);
+        self
+    }
+
     /// How many bytes lie ahead.
     pub fn remaining(&self) -> u64 {
         self.remaining

@@ -45,8 +45,8 @@ impl Worker {
     pub fn handle(&self, token: usize) -> Result<(), DeviceError> {
         let Some(notifier) = self.notifiers.get(token) else {
             let index = token - self.notifiers.len();
-            // What is left over keeps its descriptor readable, so it comes back by itself.
-            return self.device.lock().process_host_event(index);
+            let progress = self.device.lock().process_host_event(index)?;
+            return self.again(progress, 0);
         };
         match notifier.read() {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
@@ -54,10 +54,15 @@ impl Worker {
             }
             _ => {}
         }
-        match self.device.lock().process_queue(token)? {
-            Progress::Idle => Ok(()),
-            // Come back after the other devices had their turn.
-            Progress::More => notifier.write(1).map_err(DeviceError::Event),
+        let progress = self.device.lock().process_queue(token)?;
+        self.again(progress, token)
+    }
+
+    /// Comes back to `queue` after the other devices had their turn, if there is more to do.
+    fn again(&self, progress: Progress, queue: usize) -> Result<(), DeviceError> {
+        match (progress, self.notifiers.get(queue)) {
+            (Progress::More, Some(notifier)) => notifier.write(1).map_err(DeviceError::Event),
+            _ => Ok(()),
         }
     }
 

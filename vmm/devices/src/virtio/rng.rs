@@ -1,0 +1,123 @@
+//! virtio-rng: random bytes from the host (virtio 1.2 §5.4).
+
+use std::sync::Arc;
+
+use rustix::rand::{GetRandomFlags, getrandom};
+use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
+
+use super::chain::Chain;
+use super::service::{Fault, Service};
+use super::{ActivateError, Activation, DeviceError, Progress, VirtioDevice};
+use crate::host_warn;
+
+/// Device type.
+pub const KIND: u32 = 4;
+
+const QUEUE_SIZES: [u16; 1] = [16];
+
+/// Most bytes given for one request. The driver asks again for the rest.
+const MAX_REQUEST: usize = 64 * 1024;
+
+/// The device.
+#[derive(Default)]
+pub struct Rng {
+    active: Option<Activation>,
+    requests: u64,
+    bytes: u64,
+    guest_errors: u64,
+}
+
+impl Rng {
+    /// A device without a driver.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn serve(memory: &GuestMemoryMmap, chain: &Chain) -> Result<u32, Fault> {
+        let mut writer = chain.writer(memory);
+        let wanted = usize::try_from(writer.remaining()).unwrap_or(MAX_REQUEST);
+        let mut bytes = vec![0; wanted.min(MAX_REQUEST)];
+        let filled = match fill(&mut bytes) {
+            Ok(()) => bytes.len(),
+            Err(error) => {
+                host_warn!(%error, "the host gives no random bytes");
+                0
+            }
+        };
+        writer.write(&bytes[..filled])?;
+        Ok(u32::try_from(filled).expect("a request is bounded"))
+    }
+}
+
+fn fill(mut bytes: &mut [u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        let filled = rustix::io::retry_on_intr(|| getrandom(&mut *bytes, GetRandomFlags::empty()))?;
+        bytes = &mut bytes[filled..];
+    }
+    Ok(())
+}
+
+impl VirtioDevice for Rng {
+    fn kind(&self) -> u32 {
+        KIND
+    }
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    fn read_config(&self, _offset: u64, data: &mut [u8]) {
+        data.fill(0);
+    }
+
+    fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
+
+    fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
+        self.active = Some(activation);
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.active = None;
+    }
+
+    fn process_queue(&mut self, _queue: usize) -> Result<Progress, DeviceError> {
+        let Some(active) = &mut self.active else {
+            return Ok(Progress::Idle);
+        };
+        let memory = active.memory.memory();
+        let mut service = Service {
+            queue: &mut active.queues[0],
+            index: 0,
+            memory: &memory,
+            interrupt: &*active.interrupt,
+        };
+        let result = service.run(|chain| {
+            let written = Self::serve(&memory, chain)?;
+            self.requests += 1;
+            self.bytes += u64::from(written);
+            Ok(written)
+        });
+        let stop = match result {
+            Ok(progress) => return Ok(progress),
+            Err(stop) => stop,
+        };
+        self.guest_errors += 1;
+        let interrupt = Arc::clone(&active.interrupt);
+        self.active = None;
+        stop.report(KIND, &*interrupt)?;
+        Ok(Progress::Idle)
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("rng_requests", self.requests),
+            ("rng_bytes", self.bytes),
+            ("rng_guest_errors", self.guest_errors),
+        ]
+    }
+}
