@@ -16,6 +16,10 @@ impl ImageUuid {
         Self(bytes)
     }
 
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes as they stand in the superblock.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0

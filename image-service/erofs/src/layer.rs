@@ -1,8 +1,29 @@
 //! A layer's tar becomes an EROFS blob, in one pass.
+//!
+//! The content of files goes to the blob as it is read; names, owners and attributes gather in a
+//! [`Tree`] that is written behind it. What the tar says about lower layers is recorded, not applied:
+//! whiteouts may stand anywhere in the stream and hide only what is below.
+
+mod archive;
+mod entry;
+mod error;
+mod name;
+mod pax;
+mod unpack;
+mod window;
 
 use std::io::{Read, Seek, Write};
 
-use crate::{ImageUuid, Limits};
+use crate::block_writer::BlockWriter;
+use crate::format::superblock::{BlobKind, Superblock};
+use crate::tree::Tree;
+use crate::writer::{self, MetadataPlan};
+use crate::{BLOCK_SIZE, ImageUuid, Limits};
+
+use archive::Archive;
+pub use error::{EntryFault, LayerError, LayerErrorKind, TarFault};
+pub use name::EntryName;
+use unpack::Unpacker;
 
 /// What the caller decides about a conversion.
 #[derive(Debug, Clone)]
@@ -14,7 +35,7 @@ pub struct LayerOptions {
 }
 
 /// What became of a layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerSummary {
     /// Length of the blob in blocks of 4 KiB, holes included.
     pub blocks: u32,
@@ -24,7 +45,8 @@ pub struct LayerSummary {
     pub tar_bytes: u64,
     /// Names that hide something in lower layers.
     pub whiteouts: u64,
-    /// Hard links to files of lower layers: only a merge resolves them, an overlay of blobs shows empty files.
+    /// Hard links to files of lower layers: only a merge resolves them, an overlay of blobs shows empty
+    /// files.
     pub lower_links: u64,
     /// Extended attributes left out: overlayfs' own, ours, `security.selinux` and unknown classes.
     pub dropped_xattrs: u64,
@@ -39,41 +61,48 @@ pub fn convert_layer(
     blob: impl Write + Seek,
     options: &LayerOptions,
 ) -> Result<LayerSummary, LayerError> {
-    let _ = (tar, blob, options);
-    todo!("conversion")
-}
-
-/// Why a layer could not be converted.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LayerError {
-    /// The reader failed: network, decompressor or digest.
-    #[error("read layer")]
-    Read(#[source] std::io::Error),
-    /// The blob could not be written.
-    #[error("write layer blob")]
-    Write(#[source] std::io::Error),
-}
-
-/// What to do about a [`LayerError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LayerErrorKind {
-    /// The source failed or ended early: a retry may help.
-    Read,
-    /// Our side failed: disk full, I/O error.
-    Write,
-    /// The tar is malformed or asks for something a container runtime must refuse.
-    Invalid,
-    /// A [`Limits`] bound was exceeded.
-    Limit,
-}
-
-impl LayerError {
-    /// The class of the error.
-    pub fn kind(&self) -> LayerErrorKind {
-        match self {
-            Self::Read(_) => LayerErrorKind::Read,
-            Self::Write(_) => LayerErrorKind::Write,
-        }
+    let mut archive = Archive::new(tar, &options.limits);
+    let mut blob = BlockWriter::new(blob);
+    blob.pad_to(BLOCK_SIZE).map_err(LayerError::Write)?;
+    let mut unpacker = Unpacker::new(&options.limits);
+    while let Some(entry) = archive.next_entry()? {
+        unpacker.add(entry, &mut archive, &mut blob)?;
     }
+    let tar_bytes = archive.drain()?;
+    let unpacked = unpacker.finish()?;
+    let blocks = write_tree(&unpacked.tree, blob, options)?;
+    Ok(LayerSummary {
+        blocks,
+        entries: unpacked.entries,
+        tar_bytes,
+        whiteouts: unpacked.whiteouts,
+        lower_links: unpacked.lower_links,
+        dropped_xattrs: unpacked.dropped_xattrs,
+    })
 }
+
+fn write_tree<W: Write + Seek>(
+    tree: &Tree,
+    mut blob: BlockWriter<W>,
+    options: &LayerOptions,
+) -> Result<u32, LayerError> {
+    let first_block = blob.align().map_err(LayerError::Write)?;
+    let plan = MetadataPlan::new(tree, first_block, options.limits.max_blocks)?;
+    writer::write_metadata(&plan, &mut blob, |content| content.block).map_err(LayerError::Write)?;
+    let within = "the plan stays within max_blocks, a u32";
+    let superblock = Superblock {
+        kind: BlobKind::Layer,
+        uuid: options.uuid,
+        blocks: u32::try_from(plan.end_block()).expect(within),
+        meta_block: u32::try_from(first_block).expect(within),
+        root_nid: writer::ROOT_NID,
+        inodes: plan.inode_count(),
+        devices: Vec::new(),
+    };
+    blob.finish(&superblock.encode())
+        .map_err(LayerError::Write)?;
+    Ok(superblock.blocks)
+}
+
+#[cfg(test)]
+mod tests;

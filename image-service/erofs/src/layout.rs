@@ -1,7 +1,8 @@
 //! Where a merged image and its layers stand in their common block address space.
 
 use crate::BLOCK_SIZE;
-use crate::read::ReadError;
+use crate::format::superblock::{BlobKind, Device, Superblock};
+use crate::read::{ReadError, read_superblock};
 use crate::read_at::ReadAt;
 
 /// The address space `[merged][layer 0][layer 1]…` of one image, in blocks of 4 KiB.
@@ -45,8 +46,45 @@ pub enum DiskSource {
 impl ImageLayout {
     /// Reads the layout back from a merged image.
     pub fn read(merged: &impl ReadAt) -> Result<Self, ReadError> {
-        let _ = merged;
-        todo!("device table")
+        Self::of(&read_superblock(merged, BlobKind::Image)?)
+    }
+
+    /// Places layers of these lengths behind a merged file; `None` beyond 2^32 blocks.
+    pub(crate) fn new(merged_blocks: u32, layers: &[u32]) -> Option<Self> {
+        let mut end = merged_blocks;
+        let place = |&blocks: &u32| {
+            let base = end;
+            end = base.checked_add(blocks)?;
+            Some(PlacedLayer { base, blocks })
+        };
+        let layers = layers.iter().map(place).collect::<Option<_>>()?;
+        Some(Self {
+            merged_blocks,
+            layers,
+        })
+    }
+
+    /// The layout that a merged image's header tells.
+    pub(crate) fn of(superblock: &Superblock) -> Result<Self, ReadError> {
+        let blocks: Vec<_> = superblock
+            .devices
+            .iter()
+            .map(|device| device.blocks)
+            .collect();
+        let layout = Self::new(superblock.blocks, &blocks);
+        let told = |layout: &Self| layout.devices() == superblock.devices;
+        layout
+            .filter(told)
+            .ok_or(ReadError::Corrupt("has layers that overlap or leave gaps"))
+    }
+
+    /// The slots of the host's device table.
+    pub(crate) fn devices(&self) -> Vec<Device> {
+        let device = |layer: &PlacedLayer| Device {
+            base: layer.base,
+            blocks: layer.blocks,
+        };
+        self.layers.iter().map(device).collect()
     }
 
     /// Blocks of the whole address space: the size of the guest's disk.
@@ -60,6 +98,7 @@ impl ImageLayout {
     /// the rest of the merged file, then each layer in full.
     pub fn guest_disk(&self) -> Vec<DiskExtent> {
         let merged = u64::from(self.merged_blocks) * BLOCK_SIZE;
+        // Superblock, root and guest header: a merged file never has fewer than three blocks.
         let mut extents = vec![
             DiskExtent {
                 source: DiskSource::Merged,

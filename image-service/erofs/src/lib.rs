@@ -27,20 +27,28 @@
 //! * **guest**: serve [`ImageLayout::guest_disk`] as one read-only disk. It is the concatenation with
 //!   another block 0, one without a device table, which kernels before 6.4 need.
 
+mod block_writer;
+mod format;
 mod image_uuid;
 mod layer;
 mod layout;
 mod limits;
+mod marks;
 mod merge;
 mod read;
 mod read_at;
+mod tree;
+mod writer;
 
 pub use image_uuid::ImageUuid;
-pub use layer::{LayerError, LayerErrorKind, LayerOptions, LayerSummary, convert_layer};
+pub use layer::{
+    EntryFault, EntryName, LayerError, LayerErrorKind, LayerOptions, LayerSummary, TarFault,
+    convert_layer,
+};
 pub use layout::{DiskExtent, DiskSource, ImageLayout, PlacedLayer};
-pub use limits::Limits;
+pub use limits::{LimitExceeded, Limits};
 pub use merge::{MergeError, MergeOptions, MergedSummary, merge};
-pub use read::{FileType, ImageReader, Metadata, ReadError};
+pub use read::{FileType, ImageReader, Metadata, ReadError, WalkEntry};
 pub use read_at::ReadAt;
 
 /// Bytes in a block: the unit of every address in a blob.

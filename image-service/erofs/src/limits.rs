@@ -17,6 +17,8 @@ pub struct Limits {
     pub max_header_bytes: u32,
     /// Runs of data in one sparse file.
     pub max_sparse_runs: usize,
+    /// Layers of one image.
+    pub max_layers: u16,
     /// Blocks of 4 KiB in the finished blob, holes of sparse files included.
     pub max_blocks: u32,
 }
@@ -32,8 +34,84 @@ impl Default for Limits {
             max_xattr_bytes: 64 << 10,
             max_header_bytes: 1 << 20,
             max_sparse_runs: 10_000,
+            max_layers: 512,
             // 1 TiB.
             max_blocks: 1 << 28,
         }
+    }
+}
+
+/// A bound of [`Limits`] that was exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {limit} {what}")]
+pub struct LimitExceeded {
+    /// What there was too much of.
+    pub what: &'static str,
+    /// The bound.
+    pub limit: u64,
+}
+
+impl LimitExceeded {
+    /// An error unless `amount` is within `limit`.
+    pub(crate) fn check(what: &'static str, amount: u64, limit: u64) -> Result<(), Self> {
+        if amount <= limit {
+            Ok(())
+        } else {
+            Err(Self { what, limit })
+        }
+    }
+}
+
+/// What a tree has cost so far.
+///
+/// Nothing is given back for what is replaced: the arena keeps it, and a tar that writes the same name
+/// a million times is hostile.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    entries: u64,
+    bytes: u64,
+    max_entries: u64,
+    max_bytes: u64,
+}
+
+impl Budget {
+    /// An inode, its directory entry and the share of the allocator.
+    const ENTRY: u64 = 192;
+    /// What a directory takes more: the first node of its map of children.
+    const DIRECTORY: u64 = 320;
+
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            entries: 0,
+            bytes: 0,
+            max_entries: limits.max_entries,
+            max_bytes: limits.max_tree_bytes,
+        }
+    }
+
+    /// One more name, with `bytes` of strings and attributes.
+    pub(crate) fn entry(&mut self, bytes: usize) -> Result<(), LimitExceeded> {
+        self.entries += 1;
+        LimitExceeded::check("entries", self.entries, self.max_entries)?;
+        self.spend(Self::ENTRY + bytes as u64)
+    }
+
+    /// That the last entry is a directory.
+    pub(crate) fn directory(&mut self) -> Result<(), LimitExceeded> {
+        self.spend(Self::DIRECTORY)
+    }
+
+    /// Link targets and attributes that the last entry holds.
+    pub(crate) fn strings(&mut self, bytes: usize) -> Result<(), LimitExceeded> {
+        self.spend(bytes as u64)
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    fn spend(&mut self, bytes: u64) -> Result<(), LimitExceeded> {
+        self.bytes += bytes;
+        LimitExceeded::check("bytes of file metadata", self.bytes, self.max_bytes)
     }
 }

@@ -1,0 +1,1 @@
+//! Layers merged and read back.

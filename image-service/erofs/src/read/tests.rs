@@ -1,0 +1,1 @@
+//! Images read back through the reader.
