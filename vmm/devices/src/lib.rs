@@ -17,5 +17,8 @@ pub mod rate_limit;
 pub mod serial;
 pub mod virtio;
 
+#[cfg(test)]
+mod test_guest;
+
 pub use bus::{Bus, MmioDevice};
 pub use interrupt::{Interrupt, MsiMessage, MsiVectors, NotifierBinder};

@@ -119,10 +119,9 @@ impl VirtioDevice for Blk {
             Ok(progress) => return Ok(progress),
             Err(stop) => stop,
         };
-        self.counts.guest_errors += 1;
         let interrupt = Arc::clone(&active.interrupt);
         self.active = None;
-        stop.report(KIND, &*interrupt)?;
+        stop.report(KIND, &*interrupt, &mut self.counts.guest_errors)?;
         Ok(Progress::Idle)
     }
 

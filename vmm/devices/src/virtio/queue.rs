@@ -290,3 +290,6 @@ fn push(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,10 +106,9 @@ impl VirtioDevice for Rng {
             Ok(progress) => return Ok(progress),
             Err(stop) => stop,
         };
-        self.guest_errors += 1;
         let interrupt = Arc::clone(&active.interrupt);
         self.active = None;
-        stop.report(KIND, &*interrupt)?;
+        stop.report(KIND, &*interrupt, &mut self.guest_errors)?;
         Ok(Progress::Idle)
     }
 
@@ -119,5 +118,51 @@ impl VirtioDevice for Rng {
             ("rng_bytes", self.bytes),
             ("rng_guest_errors", self.guest_errors),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_guest::{Direct, PciDriver, TestMachine};
+
+    #[test]
+    fn a_request_is_filled_with_random_bytes() {
+        let mut rng = Direct::new(Rng::new());
+        let added = rng.rings[0].add(&[], &[64, 64]);
+        rng.run(0);
+        assert_eq!(rng.rings[0].used(), Some((added.head, 128)));
+        let bytes = rng.rings[0].written(&added);
+        assert!(bytes.iter().any(|b| *b != bytes[0]), "{bytes:?}");
+    }
+
+    #[test]
+    fn a_request_is_filled_up_to_64_kib() {
+        let mut rng = Direct::new(Rng::new());
+        let added = rng.rings[0].add(&[], &[0x10_0000]);
+        rng.run(0);
+        assert_eq!(rng.rings[0].used(), Some((added.head, 64 * 1024)));
+    }
+
+    #[test]
+    fn a_request_without_room_gets_nothing() {
+        let mut rng = Direct::new(Rng::new());
+        let added = rng.rings[0].add(&[b"for you"], &[]);
+        rng.run(0);
+        assert_eq!(rng.rings[0].used(), Some((added.head, 0)));
+        assert!(!rng.needs_reset());
+    }
+
+    #[test]
+    fn a_driver_gets_its_bytes_over_pci() {
+        let machine = TestMachine::new();
+        let plugged = machine.plug(Rng::new());
+        let driver = PciDriver::probe(&machine, plugged.slot);
+        let mut rings = driver.start(8);
+        let added = rings[0].add(&[], &[32]);
+        driver.notify(0);
+        plugged.run();
+        assert_eq!(rings[0].used(), Some((added.head, 32)));
+        assert_eq!(plugged.vectors.take_raised(), [1]);
     }
 }

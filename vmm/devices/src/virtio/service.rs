@@ -34,10 +34,17 @@ impl<F: Into<Fault>> From<F> for Stop {
 }
 
 impl Stop {
-    /// Splits what the driver did, which it is told of, from what the host failed at, which the caller is.
-    pub(super) fn report(self, kind: u32, interrupt: &dyn Interrupt) -> Result<(), DeviceError> {
+    /// Splits what the driver did, which it is told of and which is counted, from what the host failed at,
+    /// which the caller is told of.
+    pub(super) fn report(
+        self,
+        kind: u32,
+        interrupt: &dyn Interrupt,
+        guest_errors: &mut u64,
+    ) -> Result<(), DeviceError> {
         match self {
             Self::Fault(fault) => {
+                *guest_errors += 1;
                 let cause = std::error::Error::source(&fault).map(ToString::to_string);
                 guest_warn!(kind, %fault, cause, "the driver broke its device");
                 interrupt.needs_reset();

@@ -14,7 +14,7 @@ pub mod status;
 use self::capabilities::{ConfigWindow, Region};
 use self::common_config::{CommonConfig, Effect};
 use self::interrupt::VirtioInterrupt;
-use super::worker::SharedVirtio;
+use super::worker::{SharedVirtio, signal};
 use super::{Activation, Memory, VirtioDevice, Worker};
 use crate::pci::{ConfigSpace, Identity, PciFunction, msix::Msix};
 use crate::{Interrupt, MsiVectors, NotifierBinder, host_warn};
@@ -125,11 +125,8 @@ impl VirtioPci {
     fn notify(&self, offset: u64) {
         let queue = usize::try_from(offset / u64::from(capabilities::NOTIFY_MULTIPLIER));
         let notifier = queue.ok().and_then(|q| self.notifiers.get(q));
-        if let Some(Err(error)) = notifier.map(|n| n.write(1)) {
-            // The counter is at its end, so the worker has been told often enough.
-            if error.kind() != io::ErrorKind::WouldBlock {
-                host_warn!(%error, "a queue notification is lost");
-            }
+        if let Some(Err(error)) = notifier.map(signal) {
+            host_warn!(%error, "a queue notification is lost");
         }
     }
 
@@ -185,10 +182,8 @@ impl PciFunction for VirtioPci {
         match region {
             Region::Common => self.common.read(offset, data, &self.interrupt),
             Region::Isr => {
-                data[0] = if offset == 0 {
-                    self.interrupt.take_isr()
-                } else {
-                    0
+                if let (0, Some(byte)) = (offset, data.first_mut()) {
+                    *byte = self.interrupt.take_isr();
                 }
             }
             Region::Device => self.device.lock().read_config(offset, data),

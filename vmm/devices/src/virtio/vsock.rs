@@ -166,9 +166,8 @@ impl Vsock {
                 Ok(progress)
             }
             Err(stop) => {
-                self.guest_errors += 1;
                 self.backend.reset();
-                stop.report(KIND, &*active.interrupt)?;
+                stop.report(KIND, &*active.interrupt, &mut self.guest_errors)?;
                 Ok(Progress::Idle)
             }
         }

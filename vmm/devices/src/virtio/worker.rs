@@ -61,7 +61,7 @@ impl Worker {
     /// Comes back to `queue` after the other devices had their turn, if there is more to do.
     fn again(&self, progress: Progress, queue: usize) -> Result<(), DeviceError> {
         match (progress, self.notifiers.get(queue)) {
-            (Progress::More, Some(notifier)) => notifier.write(1).map_err(DeviceError::Event),
+            (Progress::More, Some(notifier)) => signal(notifier).map_err(DeviceError::Event),
             _ => Ok(()),
         }
     }
@@ -69,5 +69,14 @@ impl Worker {
     /// What the device has counted, by name.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.device.lock().counters()
+    }
+}
+
+/// Makes `notifier` readable.
+pub(super) fn signal(notifier: &EventFd) -> io::Result<()> {
+    match notifier.write(1) {
+        // The counter is at its end, so it is readable.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        written => written,
     }
 }
