@@ -13,9 +13,14 @@
 
 mod auth;
 mod config;
+mod configuration;
 mod digest;
 mod error;
 mod image;
+mod manifest;
+mod platform;
+mod reference;
+mod registry;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -26,6 +31,7 @@ pub use config::Config;
 pub use digest::{Digest, DigestError};
 pub use error::ErrorKind;
 pub use image::{Disk, Extent, FsUsage, Image, ImageConfig, ImageId, ImageUser};
+pub use reference::ReferenceError;
 
 /// All images of this node.
 #[derive(Clone)]

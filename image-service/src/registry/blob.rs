@@ -1,0 +1,230 @@
+//! A blob on its way in: resumed where a connection breaks, from whichever host still has it.
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::CONTENT_RANGE;
+use reqwest::{Method, Response, StatusCode};
+use sha2::{Digest as _, Sha256};
+
+use super::Session;
+use super::failure::{Attempts, Class, Failure};
+use super::request::Ask;
+use super::rounds::Rounds;
+use super::timing::StallClock;
+use crate::digest::Digest;
+
+/// What a blob must turn out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BlobSpec {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+/// The bytes of one blob, in order. The digest is checked at the end: nothing may be made of the
+/// bytes for good before [`next`](Self::next) has returned `None`.
+pub(crate) struct BlobStream<'a> {
+    session: &'a Session,
+    spec: BlobSpec,
+    rounds: Rounds,
+    clock: StallClock,
+    open: Option<Open>,
+    received: u64,
+    hash: Sha256,
+    /// Hosts that bytes came from.
+    pub(crate) sources: Vec<usize>,
+}
+
+/// A running answer.
+struct Open {
+    index: usize,
+    response: Response,
+    /// Bytes that we have already: this host began from the start.
+    skip: u64,
+    progress: bool,
+}
+
+impl Session {
+    /// Streams a blob from the hosts that are not in `distrusted`.
+    pub(crate) fn blob(&self, spec: BlobSpec, distrusted: &[usize]) -> BlobStream<'_> {
+        let mut order = self.eligible(|host| host.pull);
+        order.retain(|index| !distrusted.contains(index));
+        BlobStream {
+            session: self,
+            spec,
+            rounds: Rounds::new(&self.registry.timing, order),
+            clock: self.registry.timing.stall_clock(),
+            open: None,
+            received: 0,
+            hash: Sha256::new(),
+            sources: Vec::new(),
+        }
+    }
+
+    /// All of a small blob. The caller has checked its size.
+    pub(crate) async fn small_blob(&self, spec: BlobSpec) -> Result<Bytes, Attempts> {
+        let mut distrusted = Vec::new();
+        loop {
+            let mut stream = self.blob(spec, &distrusted);
+            let mut bytes = BytesMut::new();
+            let corrupt = loop {
+                match stream.next().await? {
+                    Some(Piece::Bytes(chunk)) => bytes.extend_from_slice(&chunk),
+                    Some(Piece::Corrupt(attempts)) => break attempts,
+                    None => return Ok(bytes.freeze()),
+                }
+            };
+            distrusted.append(&mut stream.sources);
+            if self.all_distrusted(&distrusted) {
+                return Err(corrupt);
+            }
+        }
+    }
+
+    /// Whether no host is left that a blob could come from.
+    pub(crate) fn all_distrusted(&self, distrusted: &[usize]) -> bool {
+        self.eligible(|host| host.pull)
+            .iter()
+            .all(|index| distrusted.contains(index))
+    }
+}
+
+/// What a blob's stream yields.
+pub(crate) enum Piece {
+    /// The next bytes.
+    Bytes(Bytes),
+    /// All bytes have arrived, and they are not the blob. Another host may have the right ones.
+    Corrupt(Attempts),
+}
+
+impl BlobStream<'_> {
+    /// The next bytes; `None` once all have arrived and their digest is right.
+    pub(crate) async fn next(&mut self) -> Result<Option<Piece>, Attempts> {
+        while self.received < self.spec.size {
+            if self.open.is_none() && !self.open_next().await? {
+                continue;
+            }
+            if let Some(chunk) = self.read().await {
+                self.hash.update(&chunk);
+                self.received += chunk.len() as u64;
+                return Ok(Some(Piece::Bytes(chunk)));
+            }
+        }
+        let digest = Digest::finish(self.hash.clone());
+        if digest == self.spec.digest {
+            return Ok(None);
+        }
+        let text = format!("sent {digest} for {}", self.spec.digest);
+        let failed = |index: &usize| {
+            let failure = Failure::new(Class::Corrupt, text.clone());
+            (self.session.endpoints[*index].host.name.clone(), failure)
+        };
+        Ok(Some(Piece::Corrupt(Attempts(
+            self.sources.iter().map(failed).collect(),
+        ))))
+    }
+
+    /// Asks the next host; false if it failed.
+    async fn open_next(&mut self) -> Result<bool, Attempts> {
+        let Some(index) = self.rounds.next().await else {
+            let rounds = Rounds::new(&self.session.registry.timing, Vec::new());
+            return Err(std::mem::replace(&mut self.rounds, rounds).give_up());
+        };
+        match self.open_at(index).await {
+            Ok(open) => self.open = Some(open),
+            Err(failure) => self
+                .rounds
+                .failed(index, &self.session.endpoints[index], failure),
+        }
+        Ok(self.open.is_some())
+    }
+
+    async fn open_at(&self, index: usize) -> Result<Open, Failure> {
+        let ask = Ask {
+            method: Method::GET,
+            path: format!("blobs/{}", self.spec.digest),
+            accept: "*/*",
+            from: self.received,
+        };
+        let response = self
+            .session
+            .request(&self.session.endpoints[index], &ask)
+            .await?;
+        let skip = match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                check_range(&response, self.received)?;
+                0
+            }
+            _ => self.received,
+        };
+        let expected = self.spec.size - self.received + skip;
+        match response.content_length() {
+            // A shorter partial answer is legal; the rest is asked for afterwards.
+            Some(len) if len > expected || (len < expected && skip == self.received) => {
+                let text = format!("offers {len} bytes of {expected}");
+                Err(Failure::new(Class::Corrupt, text))
+            }
+            _ => Ok(Open {
+                index,
+                response,
+                skip,
+                progress: false,
+            }),
+        }
+    }
+
+    /// The next new bytes of the running answer; `None` if it broke off.
+    async fn read(&mut self) -> Option<Bytes> {
+        let open = self.open.as_mut()?;
+        let failure = match self.clock.chunk(&mut open.response).await {
+            Ok(Some(mut chunk)) => {
+                let skipped = open.skip.min(chunk.len() as u64);
+                open.skip -= skipped;
+                let _ = chunk.split_to(usize::try_from(skipped).unwrap_or(usize::MAX));
+                let wanted = self.spec.size - self.received;
+                chunk.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+                if !chunk.is_empty() && !open.progress {
+                    open.progress = true;
+                    self.sources.push(open.index);
+                }
+                return Some(chunk);
+            }
+            Ok(None) => {
+                let text = format!("ended after {} of {} bytes", self.received, self.spec.size);
+                Failure::new(Class::Transient, text)
+            }
+            Err(failure) => failure,
+        };
+        self.broke_off(failure).await;
+        None
+    }
+
+    async fn broke_off(&mut self, failure: Failure) {
+        let Some(open) = self.open.take() else { return };
+        // A fresh connection gets a fresh span.
+        self.clock = self.session.registry.timing.stall_clock();
+        match open.progress {
+            true => self.rounds.restart_after(open.index).await,
+            false => {
+                self.rounds
+                    .failed(open.index, &self.session.endpoints[open.index], failure);
+            }
+        }
+    }
+}
+
+/// `Content-Range: bytes <from>-…` must begin where we asked it to.
+fn check_range(response: &Response, from: u64) -> Result<(), Failure> {
+    let value = response
+        .headers()
+        .get(CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok());
+    let start = value
+        .and_then(|value| value.strip_prefix("bytes "))
+        .and_then(|range| range.split('-').next()?.trim().parse::<u64>().ok());
+    match start {
+        Some(start) if start == from => Ok(()),
+        _ => Err(Failure::new(
+            Class::Permanent,
+            "answers another range than it was asked for",
+        )),
+    }
+}
