@@ -11,10 +11,13 @@ use std::time::Duration;
 
 mod limits;
 mod remove;
+mod stats;
 mod weight;
 
 pub use limits::Limits;
 pub use weight::weight_of_shares;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Kind, Result, SandboxId, SandboxSpec};
 
@@ -48,7 +51,7 @@ pub struct PodCgroup {
 }
 
 /// Whose a pod's parent cgroup is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Parent {
     /// The kubelet made it for this pod and keeps its limits.
     Kubelet,

@@ -24,7 +24,13 @@ pub mod vm;
 pub mod cgroup;
 pub mod sizing;
 
+mod agent;
 mod config;
+mod ending;
+mod leftovers;
+mod readiness;
+mod record;
+mod supervisor;
 
 pub use error::{Error, Kind, Result};
 pub use process::{
@@ -53,7 +59,8 @@ pub trait Sandboxer: Send + Sync + 'static {
     /// meanwhile; what was left of it has been removed then.
     async fn adopt(&self, saved: SavedSandbox) -> Result<Arc<dyn Sandbox>>;
 
-    /// Removes whatever sandboxes of this kind left behind, except those named. Called once at start.
+    /// Removes whatever sandboxes of this kind left behind. `keep` names every sandbox that the server
+    /// knows, of whatever kind. Called once at start, after the known ones were adopted.
     async fn sweep(&self, keep: &[SandboxId]) -> Result<()>;
 }
 

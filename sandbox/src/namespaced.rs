@@ -5,31 +5,40 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 mod config;
+mod container;
+mod files;
+mod launch;
+mod sandbox;
+mod saved;
 
 pub use config::Config;
 
+use crate::leftovers::Leftovers;
 use crate::{
-    Error, Features, ImageForm, Kind, Result, Sandbox, SandboxId, SandboxSpec, Sandboxer,
-    SavedSandbox,
+    Error, Features, ImageForm, Result, Sandbox, SandboxId, SandboxSpec, Sandboxer, SavedSandbox,
+    cgroup,
 };
+use launch::Planned;
+use sandbox::NamespacedSandbox;
+use saved::Saved;
 
 /// Makes sandboxes of host namespaces.
 #[derive(Debug)]
 pub struct Namespaced {
     config: Config,
+    leftovers: Leftovers,
 }
 
 impl Namespaced {
     /// Prepares this node for sandboxes of this kind.
     pub fn open(config: Config) -> Result<Self> {
-        std::fs::create_dir_all(&config.runtime_dir).map_err(|source| {
-            Error::caused(
-                Kind::Internal,
-                format!("make {}", config.runtime_dir.display()),
-                source,
-            )
-        })?;
-        Ok(Self { config })
+        let dir = &config.runtime_dir;
+        std::fs::create_dir_all(dir)
+            .map_err(|e| Error::io(format!("make {}", dir.display()), e))?;
+        Ok(Self {
+            leftovers: Leftovers::in_dir(dir.clone()),
+            config,
+        })
     }
 }
 
@@ -45,25 +54,41 @@ impl Sandboxer for Namespaced {
         }
     }
 
-    fn available(&self) -> std::result::Result<(), String> {
-        Err(format!("{}: not built yet", self.config.agent.display()))
+    fn available(&self) -> Result<(), String> {
+        let agent = &self.config.agent;
+        if !agent.is_file() {
+            return Err(format!("the agent {} is missing", agent.display()));
+        }
+        cgroup::check_hierarchy()
     }
 
-    async fn create(&self, _spec: SandboxSpec) -> Result<Arc<dyn Sandbox>> {
-        Err(Error::new(
-            Kind::Unsupported,
-            "make a sandbox: not built yet",
-        ))
+    async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>> {
+        let id = spec.id.clone();
+        let planned = Planned::new(&self.config, spec)?;
+        self.leftovers.note(&id, &planned.leftover())?;
+        match planned.prepare()?.launch().await {
+            Ok(launched) => Ok(NamespacedSandbox::new(launched, self.leftovers.clone())),
+            Err(error) => {
+                if let Err(left) = self.leftovers.clear(&id).await {
+                    tracing::error!(sandbox_id = %id, error = %left.chain(), "a half-made sandbox is left");
+                }
+                Err(error)
+            }
+        }
     }
 
-    async fn adopt(&self, _saved: SavedSandbox) -> Result<Arc<dyn Sandbox>> {
-        Err(Error::new(
-            Kind::Unsupported,
-            "adopt a sandbox: not built yet",
-        ))
+    async fn adopt(&self, saved: SavedSandbox) -> Result<Arc<dyn Sandbox>> {
+        let content = Saved::read(&saved)?;
+        match content.find(&saved.id, &self.config).await? {
+            Some(launched) => Ok(NamespacedSandbox::new(launched, self.leftovers.clone())),
+            None => {
+                self.leftovers.clear(&saved.id).await?;
+                Err(saved::ended_meanwhile(&saved.id))
+            }
+        }
     }
 
-    async fn sweep(&self, _keep: &[SandboxId]) -> Result<()> {
-        Ok(())
+    async fn sweep(&self, keep: &[SandboxId]) -> Result<()> {
+        self.leftovers.sweep(keep).await
     }
 }

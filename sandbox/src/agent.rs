@@ -1,0 +1,168 @@
+//! A pod's agent, as both kinds of sandbox drive it: calls, what it tells by itself, and the containers.
+//!
+//! An agent in a guest is the guest's: what it says is bounded, parsed, and believed only about its own
+//! containers. No path of the host ever comes from it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use agent_api::client::{Address, Client};
+use agent_api::v1;
+use tokio::task::JoinHandle;
+
+mod container;
+mod events;
+mod life;
+mod resources;
+mod streams;
+mod table;
+mod translate;
+mod words;
+
+pub(crate) use container::AgentContainer;
+pub(crate) use life::{Life, lost};
+pub(crate) use table::Table;
+pub(crate) use translate::{Files, to_request};
+pub(crate) use words::refused;
+
+use crate::{ContainerId, Result, RunState, Signal};
+
+/// How long the killed may take to be reported dead.
+const BURIAL_LIMIT: Duration = Duration::from_secs(10);
+
+/// A connection to a pod's agent, and what is known of its containers.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    client: Client,
+    table: Arc<Table>,
+    events: JoinHandle<()>,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.events.abort();
+    }
+}
+
+impl Agent {
+    /// Connects to the agent at `address`, or gives up after `limit`.
+    pub(crate) async fn connect(address: &Address, limit: Duration) -> Result<Self> {
+        let client = Client::connect(address, limit).await.map_err(refused)?;
+        let table = Arc::new(Table::default());
+        let events = tokio::spawn(events::follow(client.clone(), table.clone()));
+        Ok(Self {
+            client,
+            table,
+            events,
+        })
+    }
+
+    /// For calls.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The containers that are known.
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Makes a container and begins to follow its life.
+    pub(crate) async fn create(
+        &self,
+        id: &ContainerId,
+        request: v1::CreateContainerRequest,
+        pids: Pids,
+    ) -> Result<AgentContainer> {
+        // Known before it is made, so that no event about it comes too early to be heard.
+        let life = self.table.insert(id);
+        match self.client.create_container(request).await {
+            Ok(reply) => {
+                life.created(&reply, pids);
+                Ok(self.container(id, life))
+            }
+            Err(error) => {
+                self.table.remove(id);
+                Err(refused(error))
+            }
+        }
+    }
+
+    /// Takes back the containers that were made before a restart of ours, by what the agent says of them.
+    pub(crate) async fn recall(&self, pids: Pids) -> Result<()> {
+        let listed = self.client.list_containers(None).await.map_err(refused)?;
+        for container in listed {
+            let id = ContainerId(container.container_id.clone());
+            self.table.insert(&id).recalled(&container, pids);
+        }
+        Ok(())
+    }
+
+    /// A known container.
+    pub(crate) fn known(&self, id: &ContainerId) -> Option<AgentContainer> {
+        Some(self.container(id, self.table.get(id)?))
+    }
+
+    fn container(&self, id: &ContainerId, life: Arc<Life>) -> AgentContainer {
+        AgentContainer::new(id.clone(), self.client.clone(), life)
+    }
+
+    /// Asks every container to end, kills after `grace` what is left, and waits until all are dead and
+    /// their ends are known.
+    pub(crate) async fn stop_containers(&self, grace: Duration) {
+        self.signal_living(Signal::TERM).await;
+        if tokio::time::timeout(grace, self.all_ended()).await.is_ok() {
+            return;
+        }
+        self.signal_living(Signal::KILL).await;
+        if tokio::time::timeout(BURIAL_LIMIT, self.all_ended())
+            .await
+            .is_err()
+        {
+            tracing::warn!("containers were killed and not reported dead");
+        }
+    }
+
+    async fn signal_living(&self, signal: Signal) {
+        for (id, life) in self.table.living() {
+            // One that was never started has no program that could hear it.
+            let signal = match life.status().state {
+                RunState::Created => Signal::KILL,
+                RunState::Running | RunState::Exited => signal,
+            };
+            let request = v1::SignalContainerRequest {
+                container_id: id.0.clone(),
+                signal: signal.0,
+                all: signal == Signal::KILL,
+            };
+            // One that ended meanwhile is no reason to stop.
+            if let Err(error) = self.client.signal_container(request).await {
+                tracing::debug!(container_id = %id, error = %refused(error).chain(), "no signal sent");
+            }
+        }
+    }
+
+    async fn all_ended(&self) {
+        for (_id, life) in self.table.living() {
+            life.exit().await;
+        }
+    }
+}
+
+/// Whether process ids that the agent tells mean something on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pids {
+    /// It lives on this node.
+    OfNode,
+    /// It lives in a guest.
+    OfGuest,
+}
+
+/// A time that the agent told, in ns since 1970, but never later than now: a guest may tell anything.
+fn told_time(ns: u64) -> SystemTime {
+    let now = SystemTime::now();
+    SystemTime::UNIX_EPOCH
+        .checked_add(Duration::from_nanos(ns))
+        .filter(|_| ns != 0)
+        .map_or(now, |told| told.min(now))
+}
