@@ -57,3 +57,52 @@ impl MmioDevice for ConfigPorts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Bus;
+
+    fn ports() -> ConfigPorts {
+        ConfigPorts::new(PciRoot::new(Arc::new(Bus::new()), 0..0))
+    }
+
+    #[track_caller]
+    fn check(ports: &mut ConfigPorts, offset: u64, wanted: &[u8]) {
+        let mut data = vec![0; wanted.len()];
+        ports.read(offset, &mut data);
+        assert_eq!(data, wanted);
+    }
+
+    #[test]
+    fn a_kernel_finds_the_host_bridge() {
+        let mut ports = ports();
+        ports.write(0, &0x8000_0000u32.to_le_bytes());
+        check(&mut ports, 0, &[0, 0, 0, 0x80]);
+        check(&mut ports, 4, &[0x36, 0x1b, 8, 0]);
+        check(&mut ports, 6, &[8, 0]);
+        ports.write(0, &0x8000_0008u32.to_le_bytes());
+        check(&mut ports, 7, &[6]);
+    }
+
+    #[test]
+    fn what_does_not_exist_reads_all_ones() {
+        let mut ports = ports();
+        for address in [0x8000_0800u32, 0x8000_0100, 0x8001_0000, 0x0000_0000] {
+            ports.write(0, &address.to_le_bytes());
+            check(&mut ports, 4, &[0xff; 4]);
+        }
+        ports.write(0, &0x8000_0000u32.to_le_bytes());
+        check(&mut ports, 6, &[0xff; 4]);
+        check(&mut ports, 1, &[0xff]);
+    }
+
+    #[test]
+    fn the_reset_port_within_the_address_does_not_change_it() {
+        let mut ports = ports();
+        ports.write(0, &0x8000_0000u32.to_le_bytes());
+        ports.write(1, &[6]);
+        ports.write(0, &[1]);
+        check(&mut ports, 0, &[0, 0, 0, 0x80]);
+    }
+}

@@ -140,3 +140,72 @@ impl ConfigSpace {
         self.writable[at..at + mask.len()].copy_from_slice(mask);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IDENTITY: Identity = Identity {
+        vendor: 0x1234,
+        device: 0x5678,
+        revision: 9,
+        class: 0x01_02_03,
+        subsystem_vendor: 0xaaaa,
+        subsystem: 0xbbbb,
+    };
+
+    fn space() -> ConfigSpace {
+        let mut space = ConfigSpace::new(&IDENTITY, Some(0x4000));
+        space.add_capability(0x11, &[1, 2, 3], &[0xff, 0, 0]);
+        space.add_capability(0x09, &[4], &[]);
+        space
+    }
+
+    #[test]
+    fn a_guest_learns_what_the_function_is() {
+        let mut data = [0; 12];
+        space().read(0, &mut data);
+        assert_eq!(data, [0x34, 0x12, 0x78, 0x56, 0, 0, 0x10, 0, 9, 3, 2, 1]);
+        assert_eq!(space().word(0x2c), 0xaaaa);
+        assert_eq!(space().word(0x2e), 0xbbbb);
+    }
+
+    #[test]
+    fn capabilities_form_a_list() {
+        let space = space();
+        let mut data = [0; 5];
+        space.read(0x34, &mut data[..1]);
+        assert_eq!(data[0], 0x40);
+        space.read(0x40, &mut data);
+        assert_eq!(data, [0x11, 0x48, 1, 2, 3]);
+        space.read(0x48, &mut data[..3]);
+        assert_eq!(data[..3], [0x09, 0, 4]);
+    }
+
+    #[test]
+    fn a_guest_sizes_the_bar_and_moves_it() {
+        let mut space = space();
+        space.set_bar(0xc000_0000);
+        space.write(0x10, &[0xff; 4]);
+        assert_eq!(space.bar(), 0xffff_c000);
+        space.write(0x10, &0xd000_1234u32.to_le_bytes());
+        assert_eq!(space.bar(), 0xd000_0000);
+        space.write(0x14, &[0xff; 4]);
+        assert_eq!(space.word(0x14), 0, "there is no second BAR");
+    }
+
+    proptest! {
+        #[test]
+        fn a_guest_changes_only_what_it_may(writes in proptest::collection::vec((any::<u16>(), proptest::collection::vec(any::<u8>(), 0..9)), 0..50)) {
+            let (before, mut space) = (space(), space());
+            for (offset, data) in writes {
+                space.write(offset, &data);
+            }
+            for at in 0..ConfigSpace::SIZE {
+                prop_assert_eq!((before.bytes[at] ^ space.bytes[at]) & !space.writable[at], 0);
+            }
+        }
+    }
+}

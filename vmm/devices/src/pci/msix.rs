@@ -190,3 +190,6 @@ fn locate(position: u64, entries: &[Entry]) -> Option<(usize, usize)> {
     let word = usize::try_from(position % ENTRY_SIZE / 4).ok()?;
     (vector < entries.len()).then_some((vector, word))
 }
+
+#[cfg(test)]
+mod tests;

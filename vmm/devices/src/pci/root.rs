@@ -191,3 +191,6 @@ impl MmioDevice for Bar {
         self.0.lock().write_bar(offset, data);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,3 +136,6 @@ impl VirtioDevice for Blk {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests;

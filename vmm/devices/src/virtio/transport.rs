@@ -242,3 +242,6 @@ fn identity(kind: u32) -> Identity {
         subsystem: 0x1100,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,3 +76,58 @@ impl DeviceStatus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(from: DeviceStatus, bits: u8, to: Option<DeviceStatus>) {
+        assert_eq!(from.apply(bits).ok(), to);
+    }
+
+    #[test]
+    fn a_driver_walks_one_step_at_a_time() {
+        use DeviceStatus as S;
+        check(S::Reset, 1, Some(S::Acknowledged));
+        check(S::Acknowledged, 3, Some(S::Driver));
+        check(S::Driver, 11, Some(S::FeaturesOk));
+        check(S::FeaturesOk, 15, Some(S::DriverOk));
+        check(S::Reset, 3, None);
+        check(S::Driver, 15, None);
+        check(S::Driver, 7, None);
+        check(S::Driver, 1, None);
+    }
+
+    #[test]
+    fn a_driver_may_repeat_itself_give_up_and_start_again() {
+        use DeviceStatus as S;
+        for status in [S::Acknowledged, S::Driver, S::FeaturesOk, S::DriverOk] {
+            check(status, status.bits(), Some(status));
+            check(status, status.bits() | NEEDS_RESET, Some(status));
+            check(status, status.bits() | 128, Some(S::Failed));
+            check(status, 0, Some(S::Reset));
+        }
+        check(S::Failed, 15, None);
+        check(S::Failed, 0, Some(S::Reset));
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_is_ready_without_having_taken_every_step(writes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(1), Just(3), Just(11), Just(15)], 0..40)) {
+            let (mut status, mut steps) = (DeviceStatus::Reset, 0);
+            for bits in writes {
+                let Ok(next) = status.apply(bits) else { continue };
+                if next == DeviceStatus::Reset || next == DeviceStatus::Failed {
+                    steps = 0;
+                } else if next != status {
+                    steps += 1;
+                }
+                status = next;
+                prop_assert_eq!(status == DeviceStatus::DriverOk, steps == 4);
+            }
+        }
+    }
+}
