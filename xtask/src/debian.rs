@@ -2,7 +2,12 @@
 
 use crate::process;
 use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+/// Debian 12's newer versions of some packages.
+const BACKPORTS: &str = "http://deb.debian.org/debian bookworm-backports";
 
 /// Installs those of `packages` that are missing. Safe to repeat; silent when there is nothing to do.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
@@ -36,6 +41,45 @@ fn apt_get() -> Result<Command> {
     };
     command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
     Ok(command)
+}
+
+/// Unpacks packages of Debian 12's backports below `dir`, without installing them or touching the
+/// machine's own list of sources.
+pub(crate) fn download_from_backports(packages: &[String], dir: &Path) -> Result<()> {
+    let apt = dir.join("apt");
+    fs::create_dir_all(apt.join("lists/partial")).context("make the package lists' directory")?;
+    let key = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    let source = format!("deb [signed-by={key}] {BACKPORTS} main\n");
+    fs::write(apt.join("sources.list"), source).context("write sources.list")?;
+    let apt_get = || {
+        let mut command = Command::new("apt-get");
+        command
+            .current_dir(&apt)
+            .args(["-qq", "-o", "APT::Sandbox::User=root"]);
+        let here = [
+            ("Dir::Etc::SourceList", "sources.list"),
+            ("Dir::State::Lists", "lists"),
+        ];
+        for (option, name) in here {
+            command.args(["-o", &format!("{option}={}", apt.join(name).display())]);
+        }
+        command.args(["-o", "Dir::Etc::SourceParts=/dev/null", "-o", "Dir::Cache="]);
+        command
+    };
+    process::run_quietly(apt_get().arg("update"))?;
+    process::run_quietly(apt_get().arg("download").args(packages))?;
+    for entry in fs::read_dir(&apt).context("list the downloads")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            process::run(
+                Command::new("dpkg-deb")
+                    .arg("--extract")
+                    .arg(&path)
+                    .arg(dir),
+            )?;
+        }
+    }
+    fs::remove_dir_all(&apt).context("remove the downloads")
 }
 
 fn is_installed(package: &str) -> bool {

@@ -7,7 +7,6 @@
 
 mod cpio;
 mod modules;
-mod vmlinux;
 
 use crate::kernel_package::{self, KernelPackage};
 use crate::{build, process, repository};
@@ -68,7 +67,7 @@ fn make(series: &str, metapackage: &str, init: &Path) -> Result<()> {
 fn make_kernel_part(dir: &Path, package: &KernelPackage) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     let _ = fs::remove_file(dir.join("stamp"));
-    vmlinux::extract(&package.bzimage(), &dir.join("vmlinux"))?;
+    fs::copy(package.vmlinux(), dir.join("vmlinux")).context("copy vmlinux")?;
     let archive = modules_archive(package)?;
     fs::write(dir.join("modules.cpio"), archive).context("write modules.cpio")?;
     fs::write(dir.join("release"), format!("{}\n", package.release())).context("write release")

@@ -1,5 +1,7 @@
 //! Debian's kernel packages, fetched and unpacked without installing them.
 
+mod vmlinux;
+
 use crate::{debian, process, repository};
 use anyhow::{Context, Result};
 use std::fs;
@@ -23,10 +25,11 @@ impl KernelPackage {
     pub(crate) fn open(metapackage: &str) -> Result<Self> {
         let package = debian::dependency(metapackage)?;
         let release = package.trim_start_matches("linux-image-").to_owned();
+        let _lock = repository::lock("kernel")?;
         let dir = repository::target("kernel")?.join(&package);
         if !dir.exists() {
             process::step(&format!("apt: downloading {package}"));
-            download(&package, &dir)?;
+            download(&package, &release, &dir)?;
         }
         Ok(Self { dir, release })
     }
@@ -36,9 +39,9 @@ impl KernelPackage {
         &self.release
     }
 
-    /// The compressed kernel as a boot loader takes it.
-    pub(crate) fn bzimage(&self) -> PathBuf {
-        self.dir.join(format!("boot/vmlinuz-{}", self.release))
+    /// The ELF kernel. It starts at its PVH entry, so nothing is decompressed at boot.
+    pub(crate) fn vmlinux(&self) -> PathBuf {
+        self.dir.join("vmlinux")
     }
 
     /// The directory that holds `kernel/` with the modules.
@@ -47,7 +50,7 @@ impl KernelPackage {
     }
 }
 
-fn download(package: &str, dir: &Path) -> Result<()> {
+fn download(package: &str, release: &str, dir: &Path) -> Result<()> {
     let scratch = dir.with_file_name(format!("{package}.partial"));
     if scratch.exists() {
         fs::remove_dir_all(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
@@ -69,26 +72,20 @@ fn download(package: &str, dir: &Path) -> Result<()> {
             .arg(&scratch),
     )?;
     fs::remove_file(&deb)?;
-    prepare_modules(&scratch)?;
+    prepare_modules(&scratch, release)?;
+    let bzimage = scratch.join(format!("boot/vmlinuz-{release}"));
+    vmlinux::extract(&bzimage, &scratch.join("vmlinux"))?;
     fs::rename(&scratch, dir).with_context(|| format!("rename to {}", dir.display()))
 }
 
 /// Decompresses the modules and works out their dependencies. A guest or a node would spend its own,
 /// slower time on the first at each boot.
-fn prepare_modules(dir: &Path) -> Result<()> {
+fn prepare_modules(dir: &Path, release: &str) -> Result<()> {
     debian::install(&["kmod", "xz-utils"])?;
     let modules = dir.join("lib/modules");
     let mut xz = Command::new("find");
     xz.arg(&modules)
         .args(["-name", "*.ko.xz", "-exec", "xz", "--decompress", "{}", "+"]);
     process::run_quietly(&mut xz)?;
-    let release = fs::read_dir(&modules)?
-        .next()
-        .context("the package has no modules")??;
-    process::run_quietly(
-        Command::new("depmod")
-            .arg("-b")
-            .arg(dir)
-            .arg(release.file_name()),
-    )
+    process::run_quietly(Command::new("depmod").arg("-b").arg(dir).arg(release))
 }

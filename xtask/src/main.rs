@@ -7,6 +7,7 @@ mod kernel_package;
 mod node;
 mod process;
 mod repository;
+mod tools;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -26,6 +27,8 @@ enum Verb {
     Build,
     /// Makes kernel and initramfs of the microVMs, in target/guest/<6.12 or 6.1>/.
     Guest(guest::Options),
+    /// Builds crictl and critest into target/tools/.
+    Tools,
     /// A whole Debian node under QEMU, where all privileged work happens.
     #[command(subcommand)]
     Node(node::Verb),
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Build => build::run().map(|()| ExitCode::SUCCESS),
         Verb::Guest(options) => guest::run(&options).map(|()| ExitCode::SUCCESS),
+        Verb::Tools => tools::run().map(|()| ExitCode::SUCCESS),
         Verb::Node(verb) => node::run(verb),
     };
     report(result)

@@ -15,28 +15,32 @@
 //!
 //! Anybody may also use plain ssh: `cd target/node/<name> && ssh -F ssh_config node`.
 
+mod boot;
 mod channel;
 mod image;
+mod products;
 mod qemu;
 mod runtime_dir;
 
-use crate::process;
+use crate::{process, repository};
 use anyhow::{Context, Result, bail};
 use channel::Channel;
 use clap::Args;
-use image::Image;
+use qemu::Lifetime;
 use runtime_dir::RuntimeDir;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 pub(crate) use runtime_dir::Died;
 
 /// What to do with a node.
 #[derive(clap::Subcommand)]
 pub(crate) enum Verb {
-    /// Boots a node with a clean disk, unless it is up already. It stays up until `down`.
+    /// Boots a node with a clean disk. It stays up until `down`.
+    ///
+    /// What was built so far is in it, as /opt/bulkhead/{bin,guest,manifests} and /opt/tools/bin, with
+    /// links in /usr/local/bin. For a node that is up already, brings what was built since.
     Up {
         #[command(flatten)]
         node: Name,
@@ -104,23 +108,13 @@ pub(crate) fn run(verb: Verb) -> Result<ExitCode> {
 
 fn up(name: &str, memory_mib: u32) -> Result<ExitCode> {
     let dir = RuntimeDir::open(name)?;
+    let _lock = repository::lock(&format!("node-{name}"))?;
     if dir.is_running() {
         process::step(&format!("node {name} is up already"));
-        return Ok(ExitCode::SUCCESS);
+        boot::refresh(&Channel::attach(dir)?)?;
+    } else {
+        boot::boot(dir, memory_mib, Lifetime::UntilDown)?;
     }
-    let image = Image::open()?;
-    let started = Instant::now();
-    process::step(&format!(
-        "node {name}: booting ({})",
-        qemu::Accelerator::of_this_machine()
-    ));
-    dir.clear()?;
-    qemu::start(&dir, &image, memory_mib)?;
-    Channel::connect(dir)?;
-    process::step(&format!(
-        "node {name} is up after {:.1?}",
-        started.elapsed()
-    ));
     Ok(ExitCode::SUCCESS)
 }
 

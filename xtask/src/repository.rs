@@ -1,6 +1,8 @@
 //! Where things are in the checkout.
 
 use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The directory of the workspace's `Cargo.toml`.
@@ -15,4 +17,15 @@ pub(crate) fn target(relative: &str) -> Result<PathBuf> {
     let dir = root().join("target").join(relative);
     std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
     Ok(dir)
+}
+
+/// Holds off other runs of ours that would make the same thing, until the result is dropped.
+pub(crate) fn lock(what: &str) -> Result<File> {
+    let path = target("locks")?.join(what);
+    let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        crate::process::step(&format!("waiting for another run to finish with {what}"));
+        flock(&file, FlockOperation::LockExclusive).context("wait for the lock")?;
+    }
+    Ok(file)
 }

@@ -60,6 +60,10 @@ impl Channel {
         Ok(channel)
     }
 
+    pub(crate) fn dir(&self) -> &RuntimeDir {
+        &self.dir
+    }
+
     /// Runs a shell script in the node on our own stdin, stdout and stderr.
     pub(crate) fn run(&self, script: &str) -> Result<ExitCode> {
         let status = self

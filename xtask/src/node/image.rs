@@ -6,6 +6,7 @@ use crate::{debian, process, repository};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -18,7 +19,7 @@ const SSHD_CONFIG: &str = include_str!("image/sshd_config");
 const DISK_SIZE: &str = "24G";
 
 /// Increased when this file changes what it builds.
-const RECIPE_VERSION: u32 = 1;
+const RECIPE_VERSION: u32 = 2;
 
 /// Documentation and translations, a third of the user land, which nobody reads in a node.
 const LEFT_OUT: [&str; 3] = [
@@ -36,6 +37,7 @@ impl Image {
     /// Builds the disk unless it is there.
     pub(crate) fn open() -> Result<Self> {
         debian::install(&qemu::PACKAGES)?;
+        let _lock = repository::lock("node-image")?;
         let dir = repository::target("node")?.join(format!("image-{:016x}", recipe_hash()));
         if !dir.exists() {
             build(&dir)?;
@@ -48,7 +50,7 @@ impl Image {
     }
 
     pub(crate) fn kernel(&self) -> PathBuf {
-        self.dir.join("vmlinuz")
+        self.dir.join("vmlinux")
     }
 
     pub(crate) fn client_key(&self) -> PathBuf {
@@ -130,7 +132,7 @@ fn install_kernel(root: &Path, scratch: &Path) -> Result<()> {
             .arg(kernel.modules())
             .arg(&modules),
     )?;
-    fs::copy(kernel.bzimage(), scratch.join("vmlinuz")).context("copy the kernel")?;
+    fs::copy(kernel.vmlinux(), scratch.join("vmlinux")).context("copy the kernel")?;
     Ok(())
 }
 
@@ -154,7 +156,21 @@ fn install_own_files(root: &Path) -> Result<()> {
         "127.0.0.1 localhost\n::1 localhost\n10.0.2.15 node\n",
         0o644,
     )?;
-    write("etc/resolv.conf", "", 0o644)
+    write("etc/resolv.conf", "", 0o644)?;
+    for program in [
+        "bulkhead/bin/bulkhead",
+        "bulkhead/bin/bulkhead-vmm",
+        "bulkhead/bin/bulkhead-agent",
+        "tools/bin/crictl",
+        "tools/bin/critest",
+    ] {
+        let name = program.rsplit('/').next().expect("a path has a last part");
+        symlink(
+            Path::new("/opt").join(program),
+            root.join("usr/local/bin").join(name),
+        )?;
+    }
+    Ok(())
 }
 
 /// One key pair to get in, one that proves to be the node. They never leave `target/`.

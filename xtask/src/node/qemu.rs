@@ -12,6 +12,14 @@ use std::process::{Command, Stdio};
 /// Debian packages that this needs on the machine.
 pub(crate) const PACKAGES: [&str; 2] = ["qemu-system-x86", "openssh-client"];
 
+/// What is written to it goes to an unlinked file and is gone with QEMU.
+const ROOT_DISK: &str = "if=none,id=root,format=raw,cache=unsafe,snapshot=on";
+
+/// NVMe because the kernel has that driver built in, so that no initramfs is needed. An oops ends the
+/// node: what a kernel says after one proves nothing.
+const KERNEL_COMMAND_LINE: &str = "console=ttyS0 root=/dev/nvme0n1 rootfstype=ext4 rw \
+     init=/lib/bulkhead-node/init net.ifnames=0 loglevel=4 oops=panic panic=-1 cryptomgr.notests";
+
 /// Who executes the node's instructions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accelerator {
@@ -24,41 +32,29 @@ pub(crate) enum Accelerator {
 impl Accelerator {
     /// Not by /dev/kvm: a paravirtual one is there too, and cannot boot a stock kernel.
     pub(crate) fn of_this_machine() -> Self {
-        let hardware = ["kvm_intel", "kvm_amd"]
-            .iter()
-            .any(|m| Path::new("/sys/module").join(m).exists());
-        if hardware
-            && File::options()
+        let loaded = |module: &str| Path::new("/sys/module").join(module).exists();
+        let usable = || {
+            File::options()
                 .read(true)
                 .write(true)
                 .open("/dev/kvm")
                 .is_ok()
-        {
+        };
+        if (loaded("kvm_intel") || loaded("kvm_amd")) && usable() {
             Self::Kvm
         } else {
             Self::Tcg
         }
     }
 
-    fn args(self) -> Vec<String> {
+    fn args(self) -> String {
         match self {
             Self::Kvm => {
                 let cpus = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
-                ["-accel", "kvm", "-cpu", "host", "-smp", &cpus.to_string()]
-                    .map(str::to_owned)
-                    .to_vec()
+                format!("-accel kvm -cpu host -smp {cpus}")
             }
             // One CPU: with two, nested SVM under multi-threaded TCG corrupts the node's kernel.
-            Self::Tcg => [
-                "-accel",
-                "tcg,tb-size=512",
-                "-cpu",
-                "max,+svm,+npt",
-                "-smp",
-                "1",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            Self::Tcg => "-accel tcg,tb-size=512 -cpu max,+svm,+npt -smp 1".to_owned(),
         }
     }
 }
@@ -72,54 +68,61 @@ impl fmt::Display for Accelerator {
     }
 }
 
+/// When a node ends that nobody switches off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// Never: `node up` leaves it for the commands to come.
+    UntilDown,
+    /// With the thread that started it, however that ends.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for `xtask test`"))]
+    WithParent,
+}
+
 /// Starts the node's machine in the background and leaves it to boot.
-pub(crate) fn start(dir: &RuntimeDir, image: &Image, memory_mib: u32) -> Result<()> {
+pub(crate) fn start(
+    dir: &RuntimeDir,
+    image: &Image,
+    memory_mib: u32,
+    lifetime: Lifetime,
+) -> Result<()> {
     let port = free_port()?;
     let log = File::create(dir.file("qemu.log")).context("make qemu.log")?;
     // setsid: neither the terminal's Ctrl-C nor its end is meant for the node.
     let mut command = Command::new("setsid");
+    if lifetime == Lifetime::WithParent {
+        command.args(["setpriv", "--pdeathsig", "KILL"]);
+    }
     command
         .arg("qemu-system-x86_64")
-        .args(Accelerator::of_this_machine().args());
-    command.args(machine_args(image, memory_mib, port));
-    command.current_dir(dir.path()).env("TMPDIR", dir.path());
+        .args(machine_args(memory_mib, port));
+    command.arg("-kernel").arg(image.kernel());
+    // QEMU wants a comma in a value doubled.
+    let disk = image.disk().display().to_string().replace(',', ",,");
     command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
+        .arg("-drive")
+        .arg(format!("{ROOT_DISK},file={disk}"));
+    command.args(["-append", KERNEL_COMMAND_LINE]);
+    command.current_dir(dir.path()).env("TMPDIR", dir.path());
+    command.stdin(Stdio::null());
+    command.stdout(log.try_clone()?).stderr(log);
     let child = command.spawn().context("start qemu-system-x86_64")?;
     fs::write(dir.file("qemu.pid"), child.id().to_string()).context("write qemu.pid")?;
     fs::write(dir.file("ssh_config"), ssh_config(image, port)).context("write ssh_config")
 }
 
-fn machine_args(image: &Image, memory_mib: u32, port: u16) -> Vec<String> {
-    let words = [
-        "-nodefaults -no-user-config -display none -no-reboot -machine q35 -serial file:console.log",
-        "-device virtio-rng-pci -device nvme,serial=root,drive=root",
-        "-device virtio-net-pci,netdev=control,romfile=",
-    ];
-    let mut args: Vec<String> = words.join(" ").split(' ').map(str::to_owned).collect();
-    let disk = image.disk();
-    args.extend(["-m".to_owned(), format!("{memory_mib}M")]);
-    args.extend(["-kernel".to_owned(), image.kernel().display().to_string()]);
-    args.extend(["-append".to_owned(), kernel_command_line()]);
-    args.extend([
-        "-drive".to_owned(),
-        format!(
-            "if=none,id=root,format=raw,cache=unsafe,snapshot=on,file={}",
-            disk.display()
-        ),
-        "-netdev".to_owned(),
-        format!("user,id=control,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
-    ]);
-    args
-}
-
-/// An oops ends the node: what a kernel says after one proves nothing.
-fn kernel_command_line() -> String {
-    "console=ttyS0 root=/dev/nvme0n1 rootfstype=ext4 rw init=/lib/bulkhead-node/init net.ifnames=0 \
-     loglevel=4 oops=panic panic=-1 cryptomgr.notests"
-        .to_owned()
+/// What has no path of this machine in it, so that it may be split at blanks.
+fn machine_args(memory_mib: u32, port: u16) -> Vec<String> {
+    let accelerator = Accelerator::of_this_machine().args();
+    let text = format!(
+        "-nodefaults -no-user-config -display none -no-reboot -machine q35 {accelerator} \
+         -m {memory_mib}M -serial file:console.log -device virtio-rng-pci \
+         -device nvme,serial=root,drive=root \
+         -device nvme,serial=products,drive=products \
+         -drive if=none,id=products,format=raw,readonly=on,file=products.erofs \
+         -device virtio-net-pci,netdev=control,romfile= \
+         -netdev user,id=control,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
+    );
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Another process may take it before QEMU does; then QEMU ends and says so.

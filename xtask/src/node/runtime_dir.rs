@@ -33,6 +33,7 @@ impl std::fmt::Display for Died {
 }
 
 /// The files of one node, which may be up or not.
+#[derive(Clone)]
 pub(crate) struct RuntimeDir {
     path: PathBuf,
 }
@@ -115,7 +116,8 @@ impl RuntimeDir {
 
     /// The error for a node found dead.
     pub(crate) fn died(&self, what: &str) -> Died {
-        let text = self.console();
+        let qemu = fs::read_to_string(self.file("qemu.log")).unwrap_or_default();
+        let text = self.console() + &qemu;
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(40)..].join("\n");
         Died {

@@ -41,6 +41,11 @@ ip address add 10.0.2.15/24 dev eth0
 # Nothing answers there; a node has a default route, and some software looks for it.
 ip route add default via 10.0.2.2
 
+# What the checkout has built, read-only on a disk of its own, and writable by an overlay.
+mkdir -p /run/products /var/lib/products/upper /var/lib/products/work
+mount -t erofs -o ro /dev/nvme1n1 /run/products
+mount -t overlay -o lowerdir=/run/products,upperdir=/var/lib/products/upper,workdir=/var/lib/products/work overlay /opt
+
 mkdir -p /run/sshd /run/lock
 echo "node: ready" > /dev/console
 exec tini -- /usr/sbin/sshd -D -e
