@@ -18,6 +18,8 @@ pub mod serial;
 pub mod virtio;
 
 #[cfg(test)]
+mod advisories;
+#[cfg(test)]
 mod test_guest;
 
 pub use bus::{Bus, MmioDevice};

@@ -58,3 +58,74 @@ impl<W: Write + Send> MmioDevice for Serial<W> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use vmm_sys_util::eventfd::EFD_NONBLOCK;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Console(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Console {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            if data == [0] {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0.lock().extend(data);
+            Ok(data.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn serial() -> (Serial<Console>, Console, EventFd) {
+        let (interrupt, console) = (EventFd::new(EFD_NONBLOCK).unwrap(), Console::default());
+        let serial = Serial::new(interrupt.try_clone().unwrap(), console.clone());
+        (serial, console, interrupt)
+    }
+
+    #[test]
+    fn what_the_guest_prints_is_written() {
+        let (mut serial, console, _) = serial();
+        for byte in b"Linux version 6.12" {
+            serial.write(0, &[*byte]);
+        }
+        assert_eq!(*console.0.lock(), b"Linux version 6.12");
+        let mut status = [0];
+        serial.read(5, &mut status);
+        assert_eq!(status[0] & 0x60, 0x60, "there is always room for more");
+    }
+
+    #[test]
+    fn a_driver_that_wants_to_know_of_room_is_interrupted() {
+        let (mut serial, _, interrupt) = serial();
+        serial.write(1, &[2]);
+        assert!(interrupt.read().is_ok());
+    }
+
+    #[test]
+    fn accesses_of_any_width_at_any_register_are_survived() {
+        let (mut serial, _, _) = serial();
+        for offset in [0, 1, 7, 8, 300, u64::MAX] {
+            for len in 0..9 {
+                serial.write(offset, &vec![0x55; len]);
+                serial.read(offset, &mut vec![0; len]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_that_can_not_be_written_is_lost_and_the_next_is_not() {
+        let (mut serial, console, _) = serial();
+        serial.write(0, &[0]);
+        serial.write(0, b"x");
+        assert_eq!(*console.0.lock(), b"x");
+    }
+}

@@ -255,3 +255,6 @@ impl VirtioDevice for Vsock {
         counters
     }
 }
+
+#[cfg(test)]
+mod tests;

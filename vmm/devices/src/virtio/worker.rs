@@ -80,3 +80,67 @@ pub(super) fn signal(notifier: &EventFd) -> io::Result<()> {
         written => written,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::virtio::{ActivateError, Activation};
+    use vmm_sys_util::eventfd::EFD_NONBLOCK;
+
+    /// A device that has more to do a given number of times.
+    struct Busy(usize);
+
+    impl VirtioDevice for Busy {
+        fn kind(&self) -> u32 {
+            0
+        }
+        fn features(&self) -> u64 {
+            0
+        }
+        fn queue_sizes(&self) -> &[u16] {
+            &[1]
+        }
+        fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
+        fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
+        fn activate(&mut self, _activation: Activation) -> Result<(), ActivateError> {
+            Ok(())
+        }
+        fn reset(&mut self) {}
+        fn process_queue(&mut self, _queue: usize) -> Result<Progress, DeviceError> {
+            let more = self.0 > 0;
+            self.0 = self.0.saturating_sub(1);
+            Ok(if more { Progress::More } else { Progress::Idle })
+        }
+        fn host_fds(&self) -> io::Result<Vec<OwnedFd>> {
+            Ok(vec![std::fs::File::open("/dev/null")?.into()])
+        }
+        fn process_host_event(&mut self, _index: usize) -> Result<Progress, DeviceError> {
+            Ok(Progress::More)
+        }
+    }
+
+    fn worker(more: usize) -> (Worker, EventFd) {
+        let notifier = EventFd::new(EFD_NONBLOCK).unwrap();
+        let ours = notifier.try_clone().unwrap();
+        let device: SharedVirtio = Arc::new(Mutex::new(Box::new(Busy(more))));
+        (Worker::new(device, Arc::from([notifier])).unwrap(), ours)
+    }
+
+    #[test]
+    fn a_device_with_more_to_do_is_called_again_after_the_others() {
+        let (worker, notifier) = worker(1);
+        notifier.write(5).unwrap();
+        worker.handle(0).unwrap();
+        assert_eq!(notifier.read().unwrap(), 1);
+        worker.handle(0).unwrap();
+        assert!(notifier.read().is_err(), "all is done");
+    }
+
+    #[test]
+    fn what_the_host_began_goes_on_with_the_queue() {
+        let (worker, notifier) = worker(0);
+        assert_eq!(worker.fds().len(), 2);
+        worker.handle(1).unwrap();
+        assert_eq!(notifier.read().unwrap(), 1);
+    }
+}

@@ -232,7 +232,7 @@ fn rings_lie_in_memory_and_are_aligned() {
     check_layout(|l| l.descriptors = short, Err(QueueFault::Ring(short)));
     check_layout(|l| l.available = short, Err(QueueFault::Ring(short)));
     check_layout(|l| l.used = short, Err(QueueFault::Ring(short)));
-    let wrapping = u64::MAX & !0xf;
+    let wrapping = !0xf;
     check_layout(
         |l| l.descriptors = wrapping,
         Err(QueueFault::Ring(wrapping)),
