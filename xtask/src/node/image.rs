@@ -1,19 +1,21 @@
 //! The node's disk: Debian user land and kernel, built once per recipe and cached.
 
+mod own_files;
+
 use super::qemu;
 use crate::kernel_package::{self, KernelPackage};
 use crate::{debian, process, repository};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 const PACKAGES: &str = include_str!("image/packages.txt");
-const INIT: &str = include_str!("image/init.sh");
-const SSHD_CONFIG: &str = include_str!("image/sshd_config");
+/// Files of the keys that let us in, and prove that it is the node that we get into.
+pub(crate) const CLIENT_KEY: &str = "client_key";
+pub(crate) const KNOWN_HOSTS: &str = "known_hosts";
 
 /// Size of the root file system; the file is sparse.
 const DISK_SIZE: &str = "24G";
@@ -40,6 +42,7 @@ impl Image {
         let _lock = repository::lock("node-image")?;
         let dir = repository::target("node")?.join(format!("image-{:016x}", recipe_hash()));
         if !dir.exists() {
+            remove_older();
             build(&dir)?;
         }
         Ok(Self { dir })
@@ -53,27 +56,30 @@ impl Image {
         self.dir.join("vmlinux")
     }
 
-    pub(crate) fn client_key(&self) -> PathBuf {
-        self.dir.join("client_key")
+    /// Copies what a client needs to get in, so that a running node outlives its image.
+    pub(crate) fn copy_keys(&self, dir: &Path) -> Result<()> {
+        for name in [CLIENT_KEY, KNOWN_HOSTS] {
+            fs::copy(self.dir.join(name), dir.join(name)).context("copy the keys")?;
+        }
+        Ok(())
     }
+}
 
-    pub(crate) fn known_hosts(&self) -> PathBuf {
-        self.dir.join("known_hosts")
+/// Images of other recipes. Nodes that run on them have them open.
+fn remove_older() {
+    let entries = repository::target("node").and_then(|dir| Ok(fs::read_dir(dir)?));
+    for entry in entries.into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("image-") {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
 /// Changes when what is built changes, so that an old disk is never taken for a new one.
 fn recipe_hash() -> u64 {
     let mut hasher = DefaultHasher::new();
-    (
-        PACKAGES,
-        INIT,
-        SSHD_CONFIG,
-        DISK_SIZE,
-        RECIPE_VERSION,
-        LEFT_OUT,
-    )
-        .hash(&mut hasher);
+    (PACKAGES, DISK_SIZE, RECIPE_VERSION, LEFT_OUT).hash(&mut hasher);
+    own_files::recipe().hash(&mut hasher);
     hasher.finish()
 }
 
@@ -100,7 +106,7 @@ fn build(dir: &Path) -> Result<()> {
     bootstrap(&root)?;
     process::step("building the node's disk: kernel");
     install_kernel(&root, &scratch)?;
-    install_own_files(&root)?;
+    own_files::install(&root)?;
     make_keys(&root, &scratch)?;
     process::step("building the node's disk: file system");
     make_disk(&root, &scratch.join("root.ext4"))?;
@@ -136,43 +142,6 @@ fn install_kernel(root: &Path, scratch: &Path) -> Result<()> {
     Ok(())
 }
 
-fn install_own_files(root: &Path) -> Result<()> {
-    let write = |path: &str, text: &str, mode: u32| -> Result<()> {
-        use std::os::unix::fs::PermissionsExt;
-        let path = root.join(path);
-        let parent = path.parent().expect("every path here has a directory");
-        fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        Ok(fs::set_permissions(
-            &path,
-            fs::Permissions::from_mode(mode),
-        )?)
-    };
-    write("lib/bulkhead-node/init", INIT, 0o755)?;
-    write("etc/ssh/sshd_config", SSHD_CONFIG, 0o644)?;
-    write("etc/hostname", "node\n", 0o644)?;
-    write(
-        "etc/hosts",
-        "127.0.0.1 localhost\n::1 localhost\n10.0.2.15 node\n",
-        0o644,
-    )?;
-    write("etc/resolv.conf", "", 0o644)?;
-    for program in [
-        "bulkhead/bin/bulkhead",
-        "bulkhead/bin/bulkhead-vmm",
-        "bulkhead/bin/bulkhead-agent",
-        "tools/bin/crictl",
-        "tools/bin/critest",
-    ] {
-        let name = program.rsplit('/').next().expect("a path has a last part");
-        symlink(
-            Path::new("/opt").join(program),
-            root.join("usr/local/bin").join(name),
-        )?;
-    }
-    Ok(())
-}
-
 /// One key pair to get in, one that proves to be the node. They never leave `target/`.
 fn make_keys(root: &Path, scratch: &Path) -> Result<()> {
     let keygen = |path: &Path| {
@@ -184,13 +153,13 @@ fn make_keys(root: &Path, scratch: &Path) -> Result<()> {
         process::run_quietly(&mut command)
     };
     let (client, host) = (
-        scratch.join("client_key"),
+        scratch.join(CLIENT_KEY),
         root.join("etc/ssh/ssh_host_ed25519_key"),
     );
     keygen(&client)?;
     keygen(&host)?;
     let public = fs::read_to_string(host.with_extension("pub")).context("read the host's key")?;
-    fs::write(scratch.join("known_hosts"), format!("node {public}"))?;
+    fs::write(scratch.join(KNOWN_HOSTS), format!("node {public}"))?;
     fs::copy(
         client.with_extension("pub"),
         root.join("etc/ssh/authorized_keys"),

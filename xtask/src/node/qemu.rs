@@ -1,6 +1,6 @@
 //! QEMU as the node's machine.
 
-use super::image::Image;
+use super::image::{CLIENT_KEY, Image, KNOWN_HOSTS};
 use super::runtime_dir::RuntimeDir;
 use anyhow::{Context, Result};
 use std::fmt;
@@ -17,7 +17,7 @@ const ROOT_DISK: &str = "if=none,id=root,format=raw,cache=unsafe,snapshot=on";
 
 /// NVMe because the kernel has that driver built in, so that no initramfs is needed. An oops ends the
 /// node: what a kernel says after one proves nothing.
-const KERNEL_COMMAND_LINE: &str = "console=ttyS0 root=/dev/nvme0n1 rootfstype=ext4 rw \
+const KERNEL_COMMAND_LINE: &str = "console=ttyS0 root=/dev/nvme0n1 rootfstype=ext4 rootflags=noinit_itable rw \
      init=/lib/bulkhead-node/init net.ifnames=0 loglevel=4 oops=panic panic=-1 cryptomgr.notests";
 
 /// Who executes the node's instructions.
@@ -86,6 +86,7 @@ pub(crate) fn start(
     lifetime: Lifetime,
 ) -> Result<()> {
     let port = free_port()?;
+    image.copy_keys(dir.path())?;
     let log = File::create(dir.file("qemu.log")).context("make qemu.log")?;
     // setsid: neither the terminal's Ctrl-C nor its end is meant for the node.
     let mut command = Command::new("setsid");
@@ -107,7 +108,7 @@ pub(crate) fn start(
     command.stdout(log.try_clone()?).stderr(log);
     let child = command.spawn().context("start qemu-system-x86_64")?;
     fs::write(dir.file("qemu.pid"), child.id().to_string()).context("write qemu.pid")?;
-    fs::write(dir.file("ssh_config"), ssh_config(image, port)).context("write ssh_config")
+    fs::write(dir.file("ssh_config"), ssh_config(port)).context("write ssh_config")
 }
 
 /// What has no path of this machine in it, so that it may be split at blanks.
@@ -131,14 +132,13 @@ fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// The control path is relative, because unix socket paths are short: run ssh in this directory.
-fn ssh_config(image: &Image, port: u16) -> String {
+/// All paths are relative, and ssh runs in this directory, because unix socket paths are short.
+fn ssh_config(port: u16) -> String {
     format!(
-        "Host node\n  HostName 127.0.0.1\n  Port {port}\n  User root\n  IdentityFile {key}\n  \
-         IdentitiesOnly yes\n  HostKeyAlias node\n  UserKnownHostsFile {known_hosts}\n  \
-         StrictHostKeyChecking yes\n  BatchMode yes\n  LogLevel ERROR\n  ControlPath ssh.sock\n  \
-         ServerAliveInterval 30\n  ServerAliveCountMax 6\n  ConnectTimeout 20\n",
-        key = image.client_key().display(),
-        known_hosts = image.known_hosts().display(),
+        "Host node\n  HostName 127.0.0.1\n  Port {port}\n  User root\n  \
+         IdentityFile ./{CLIENT_KEY}\n  IdentitiesOnly yes\n  HostKeyAlias node\n  \
+         UserKnownHostsFile ./{KNOWN_HOSTS}\n  StrictHostKeyChecking yes\n  BatchMode yes\n  \
+         LogLevel ERROR\n  ControlPath ssh.sock\n  ConnectTimeout 20\n  \
+         ServerAliveInterval 30\n  ServerAliveCountMax 6\n"
     )
 }

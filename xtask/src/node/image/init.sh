@@ -46,6 +46,9 @@ mkdir -p /run/products /var/lib/products/upper /var/lib/products/work
 mount -t erofs -o ro /dev/nvme1n1 /run/products
 mount -t overlay -o lowerdir=/run/products,upperdir=/var/lib/products/upper,workdir=/var/lib/products/work overlay /opt
 
+mkdir -p /opt/registry
+docker-registry serve /etc/docker/registry/config.yml > /var/log/docker-registry.log 2>&1 &
+
 mkdir -p /run/sshd /run/lock
 echo "node: ready" > /dev/console
 exec tini -- /usr/sbin/sshd -D -e
