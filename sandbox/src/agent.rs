@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use agent_api::client::{Address, Client};
 use agent_api::v1;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 mod container;
 mod events;
@@ -23,9 +23,9 @@ pub(crate) use container::AgentContainer;
 pub(crate) use life::{Life, lost};
 pub(crate) use table::Table;
 pub(crate) use translate::{Files, to_request};
-pub(crate) use words::refused;
+pub(crate) use words::{quoted, refused};
 
-use crate::{ContainerId, Result, RunState, Signal};
+use crate::{ContainerId, Kind, Result, RunState, Signal};
 
 /// How long the killed may take to be reported dead.
 const BURIAL_LIMIT: Duration = Duration::from_secs(10);
@@ -110,20 +110,24 @@ impl Agent {
     /// Asks every container to end, kills after `grace` what is left, and waits until all are dead and
     /// their ends are known.
     pub(crate) async fn stop_containers(&self, grace: Duration) {
-        self.signal_living(Signal::TERM).await;
+        if self.signal_living(Signal::TERM).await == Reached::No {
+            return;
+        }
         if tokio::time::timeout(grace, self.all_ended()).await.is_ok() {
             return;
         }
-        self.signal_living(Signal::KILL).await;
-        if tokio::time::timeout(BURIAL_LIMIT, self.all_ended())
-            .await
-            .is_err()
-        {
+        if self.signal_living(Signal::KILL).await == Reached::No {
+            return;
+        }
+        let buried = tokio::time::timeout(BURIAL_LIMIT, self.all_ended()).await;
+        if buried.is_err() {
             tracing::warn!("containers were killed and not reported dead");
         }
     }
 
-    async fn signal_living(&self, signal: Signal) {
+    /// Signals all that live, at the same time. Answers whether the agent was there to do it.
+    async fn signal_living(&self, signal: Signal) -> Reached {
+        let mut calls = JoinSet::new();
         for (id, life) in self.table.living() {
             // One that was never started has no program that could hear it.
             let signal = match life.status().state {
@@ -135,11 +139,20 @@ impl Agent {
                 signal: signal.0,
                 all: signal == Signal::KILL,
             };
-            // One that ended meanwhile is no reason to stop.
-            if let Err(error) = self.client.signal_container(request).await {
-                tracing::debug!(container_id = %id, error = %refused(error).chain(), "no signal sent");
+            let client = self.client.clone();
+            calls.spawn(async move { client.signal_container(request).await.map_err(refused) });
+        }
+        let mut reached = Reached::Yes;
+        while let Some(Ok(answer)) = calls.join_next().await {
+            if let Err(error) = answer {
+                // One that ended meanwhile is no reason to stop.
+                tracing::debug!(error = %error.chain(), "no signal sent");
+                if matches!(error.kind(), Kind::Unavailable | Kind::TimedOut) {
+                    reached = Reached::No;
+                }
             }
         }
+        reached
     }
 
     async fn all_ended(&self) {
@@ -147,6 +160,14 @@ impl Agent {
             life.exit().await;
         }
     }
+}
+
+/// Whether the agent answered at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    Yes,
+    /// It is dead or hangs: there is nothing to wait for.
+    No,
 }
 
 /// Whether process ids that the agent tells mean something on this node.

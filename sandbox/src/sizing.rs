@@ -10,6 +10,8 @@ mod cover;
 
 pub use cover::{Cover, Need, cover};
 
+use serde::{Deserialize, Serialize};
+
 use crate::Resources;
 
 const MIB: u64 = 1 << 20;
@@ -37,7 +39,7 @@ pub struct KubeletLimits {
 }
 
 /// The size of a machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     /// Guest memory.
     pub memory_mib: u64,

@@ -117,7 +117,7 @@ impl Supervisor {
         self.saved.pid
     }
 
-    /// Resolves when it is dead, with how it ended where that is known.
+    /// Resolves when it is dead, with how it ended where that is known and wasn't told before.
     pub(crate) async fn wait(&self) -> String {
         // The only error is that the runtime is being shut down, and then nobody reads the answer.
         let _ = self.pidfd.readable().await;

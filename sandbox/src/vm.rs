@@ -1,33 +1,71 @@
 //! Sandboxes made of a virtual machine: one `bulkhead-vmm` per pod, and the agent in its guest.
+//!
+//! The VMM is told what to do over its control socket and is given descriptors, never paths. The agent
+//! in the guest is driven as one on the host would be, over a stream that the VMM passes on; what it
+//! answers is the guest's word.
 
+use std::fs::OpenOptions;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 mod config;
+mod plan;
+
+mod launch;
+mod users;
+
+mod control;
+
+mod sandbox;
+mod saved;
+
+mod console;
+mod health;
+
+mod assemble;
+mod blank_disk;
+mod container;
+mod disks;
+mod volumes;
 
 pub use config::{Config, Machine};
 
+use crate::leftovers::Leftovers;
 use crate::{
     Error, Features, ImageForm, Kind, Result, Sandbox, SandboxId, SandboxSpec, Sandboxer,
-    SavedSandbox,
+    SavedSandbox, cgroup,
 };
+use blank_disk::BlankDisks;
+use plan::Planned;
+use sandbox::{Handler, VmSandbox};
+use saved::Saved;
+use users::Users;
+
+const KVM: &str = "/dev/kvm";
 
 /// Makes sandboxes of virtual machines.
 #[derive(Debug)]
 pub struct Vm {
-    config: Config,
+    handler: Handler,
 }
 
 impl Vm {
     /// Prepares this node for sandboxes of this kind.
     pub fn open(config: Config) -> Result<Self> {
-        for dir in [&config.runtime_dir, &config.cache_dir] {
-            std::fs::create_dir_all(dir).map_err(|source| {
-                Error::caused(Kind::Internal, format!("make {}", dir.display()), source)
-            })?;
-        }
-        Ok(Self { config })
+        let records = config.runtime_dir.join("machines");
+        std::fs::create_dir_all(&records)
+            .map_err(|e| Error::io(format!("make {}", records.display()), e))?;
+        let users = config.runtime_dir.join("users");
+        let handler = Handler {
+            host_cpus: host_cpus()?,
+            blank_disks: BlankDisks::open(config.mke2fs.clone(), config.cache_dir.clone())?,
+            users: Users::open(users, config.first_uid, config.uid_count)?,
+            leftovers: Leftovers::in_dir(records),
+            config: Arc::new(config),
+        };
+        Ok(Self { handler })
     }
 }
 
@@ -43,25 +81,112 @@ impl Sandboxer for Vm {
         }
     }
 
-    fn available(&self) -> std::result::Result<(), String> {
-        Err(format!("{}: not built yet", self.config.vmm.display()))
+    fn available(&self) -> Result<(), String> {
+        let config = &self.handler.config;
+        for (what, path) in [
+            ("the VMM", &config.vmm),
+            ("the guest kernel", &config.kernel),
+            ("the guest's initramfs", &config.initramfs),
+            ("mke2fs", &config.mke2fs),
+        ] {
+            if !path.is_file() {
+                return Err(format!("{what} {} is missing", path.display()));
+            }
+        }
+        if config.machine.needs_kvm() {
+            check_kvm(Path::new(KVM))?;
+        }
+        cgroup::check_hierarchy()
     }
 
-    async fn create(&self, _spec: SandboxSpec) -> Result<Arc<dyn Sandbox>> {
-        Err(Error::new(
-            Kind::Unsupported,
-            "make a sandbox: not built yet",
-        ))
+    async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>> {
+        let Handler {
+            config,
+            users,
+            leftovers,
+            host_cpus,
+            ..
+        } = &self.handler;
+        self.available()
+            .map_err(|why| Error::new(Kind::Unavailable, format!("make a machine: {why}")))?;
+        let id = spec.id.clone();
+        let planned = Planned::new(config, *host_cpus, spec)?;
+        leftovers.note(&id, &planned.leftover())?;
+        let launched = match planned.prepare(config, users) {
+            Ok(prepared) => prepared.launch().await,
+            Err(error) => Err(error),
+        };
+        match launched {
+            Ok((launched, events)) => Ok(VmSandbox::new(self.handler.clone(), launched, events)),
+            Err(error) => {
+                if let Err(left) = leftovers.clear(&id).await {
+                    tracing::error!(sandbox_id = %id, error = %left.chain(), "a half-made machine is left");
+                }
+                Err(error)
+            }
+        }
     }
 
-    async fn adopt(&self, _saved: SavedSandbox) -> Result<Arc<dyn Sandbox>> {
-        Err(Error::new(
-            Kind::Unsupported,
-            "adopt a sandbox: not built yet",
-        ))
+    async fn adopt(&self, saved: SavedSandbox) -> Result<Arc<dyn Sandbox>> {
+        let content = Saved::read(&saved)?;
+        match content.find(&saved.id, &self.handler.config).await? {
+            Some((launched, events)) => {
+                Ok(VmSandbox::adopted(self.handler.clone(), launched, events).await?)
+            }
+            None => {
+                self.handler.leftovers.clear(&saved.id).await?;
+                let doing = format!("adopt sandbox {}: its machine has ended", saved.id);
+                Err(Error::new(Kind::NotFound, doing))
+            }
+        }
     }
 
-    async fn sweep(&self, _keep: &[SandboxId]) -> Result<()> {
-        Ok(())
+    async fn sweep(&self, keep: &[SandboxId]) -> Result<()> {
+        self.handler.leftovers.sweep(keep).await
+    }
+}
+
+fn host_cpus() -> Result<u32> {
+    let cpus = std::thread::available_parallelism()
+        .map_err(|e| Error::io("count the CPUs of the node", e))?;
+    Ok(u32::try_from(cpus.get()).unwrap_or(u32::MAX))
+}
+
+/// Whether machines can run on KVM here, or why not.
+fn check_kvm(device: &Path) -> Result<(), String> {
+    match OpenOptions::new().read(true).write(true).open(device) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!(
+            "{} can't be used: {error}; enable virtualisation in the firmware and load kvm_intel or kvm_amd",
+            device.display()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_says_what_it_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            vmm: dir.path().join("no-vmm"),
+            runtime_dir: dir.path().join("run"),
+            cache_dir: dir.path().join("cache"),
+            ..config::tests::good()
+        };
+        let vm = Vm::open(config).unwrap();
+        let why = vm.available().unwrap_err();
+        assert!(
+            why.starts_with("the VMM ") && why.ends_with("no-vmm is missing"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn a_node_without_kvm_is_told_what_to_do() {
+        let why = check_kvm(Path::new("/nonexistent/kvm")).unwrap_err();
+        assert!(why.contains("kvm_amd"), "{why}");
     }
 }

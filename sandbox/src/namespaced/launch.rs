@@ -187,7 +187,7 @@ impl Prepared<'_> {
             .map_err(|e| Error::io(format!("open {}", places.log.display()), e))?;
         let launch = Launch {
             program: &config.agent,
-            args: ["host", "--listen-fd", "3", "--lock-fd", "4"]
+            args: ["host", "--socket-fd", "3", "--lock-fd", "4"]
                 .map(Into::into)
                 .to_vec(),
             descriptors: vec![self.listener.as_fd(), lock.as_fd()],

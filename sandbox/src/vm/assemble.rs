@@ -1,0 +1,315 @@
+//! Putting a container into a machine, and taking it out again.
+
+use std::fs::OpenOptions;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use agent_api::v1;
+use vmm_api::Request;
+
+use super::container::{Record, VmContainer};
+use super::plan::policy;
+use super::sandbox::Shared;
+use super::volumes::{self, ImageMount, Volumes};
+use crate::agent::{AgentContainer, Files, Pids, refused, to_request};
+use crate::leftovers::remove_path;
+use crate::sizing::{Cover, Need, cover};
+use crate::{ContainerId, ContainerSpec, Error, Kind, PidMode, Result, record};
+
+/// Name of the file behind a container's writable layer.
+const WRITABLE: &str = "writable.ext4";
+
+const MIB: u64 = 1 << 20;
+
+impl Shared {
+    /// Makes a container. On failure nothing of it is left.
+    pub(super) async fn assemble(
+        self: &Arc<Self>,
+        spec: ContainerSpec,
+    ) -> Result<Arc<VmContainer>> {
+        if spec.namespaces.pid == PidMode::Node {
+            let doing =
+                "make a container that sees the node's processes (hostPID): a machine has its own";
+            return Err(Error::new(Kind::Unsupported, doing));
+        }
+        let mut record = Record {
+            version: 1,
+            log_path: spec.log_path.clone(),
+            memory_bytes: spec.resources.memory_bytes,
+            writable_file: spec.rootfs.writable_dir.join(WRITABLE),
+            ..Record::default()
+        };
+        match self.build(&spec, &mut record).await {
+            Ok(inner) => Ok(VmContainer::new(inner, record, self.clone())),
+            Err(error) => {
+                if let Err(left) = self.dismantle(&spec.id, &record).await {
+                    tracing::error!(container_id = %spec.id, error = %left.chain(), "a half-made container is left");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn build(&self, spec: &ContainerSpec, record: &mut Record) -> Result<AgentContainer> {
+        self.check_cover(spec, record)?;
+        let volumes = copy_volumes(spec).await?;
+        record.notes.extend(volumes.notes.iter().cloned());
+        self.open_log(&spec.id, spec.log_path.as_deref()).await?;
+        self.attach_disks(spec, &volumes, record).await?;
+        let kept = Record::path(&self.launched.places.containers, &spec.id);
+        // Before the agent knows of it, so that a server that dies in between finds all of it again.
+        record::write(&kept, record)?;
+        let serials = record.disks().map(|disk| disk.serial.clone()).collect();
+        let agent = &self.launched.agent;
+        agent
+            .client()
+            .rescan_disks(serials)
+            .await
+            .map_err(refused)?;
+        let request = to_request(spec, files(volumes, record)?);
+        let inner = agent.create(&spec.id, request, Pids::OfGuest).await?;
+        record.user = inner.status().user;
+        record::write(&kept, record)?;
+        self.lower_oom_score(spec);
+        Ok(inner)
+    }
+
+    /// Whether the machine has the memory for one more container.
+    fn check_cover(&self, spec: &ContainerSpec, record: &mut Record) -> Result<()> {
+        let mut needs = self.needs(&spec.id)?;
+        needs.push(Need {
+            memory_bytes: spec.resources.memory_bytes,
+        });
+        let policy = policy(&self.config, self.host_cpus);
+        match cover(&policy, &self.launched.size, &needs) {
+            Cover::Enough => Ok(()),
+            Cover::Tight(told) => {
+                tracing::warn!(container_id = %spec.id, memory = told, "a machine is fuller than planned");
+                record
+                    .notes
+                    .push(format!("the machine is fuller than planned: {told}"));
+                Ok(())
+            }
+            Cover::Short(told) => {
+                let doing = format!(
+                    "fit container {} into the machine, which can't grow yet: {told}; the pod's \
+                     limits were not in linux.resources when its sandbox was made",
+                    spec.id
+                );
+                Err(Error::new(Kind::NoSpace, doing))
+            }
+        }
+    }
+
+    /// What the containers need that live beside `other`.
+    fn needs(&self, other: &ContainerId) -> Result<Vec<Need>> {
+        let living = self.launched.agent.table().living();
+        let beside = living.iter().filter(|(id, _)| id != other);
+        beside
+            .map(|(id, _)| {
+                let kept = Record::path(&self.launched.places.containers, id);
+                let record = record::read::<Record>(&kept)?.unwrap_or_default();
+                Ok(Need {
+                    memory_bytes: record.memory_bytes,
+                })
+            })
+            .collect()
+    }
+
+    async fn attach_disks(
+        &self,
+        spec: &ContainerSpec,
+        volumes: &Volumes,
+        record: &mut Record,
+    ) -> Result<()> {
+        let further = volumes.images.iter().map(|image| &image.files);
+        for image in std::iter::once(&spec.rootfs.image).chain(further) {
+            let disk = self.disks.attach_image(&spec.id, image).await?;
+            record.images.push(disk);
+        }
+        let bytes = spec
+            .rootfs
+            .writable_limit_bytes
+            .unwrap_or(self.config.writable_disk_mib * MIB);
+        let blank = self.blank_disks.make(&record.writable_file, bytes).await?;
+        record.writable_blank_bytes = blank.used_bytes;
+        let writable = self
+            .disks
+            .attach_writable(&record.writable_file, blank.bytes)
+            .await?;
+        record.writable = Some(writable);
+        Ok(())
+    }
+
+    /// The VMM is as hard to kill as the container that is hardest to kill.
+    fn lower_oom_score(&self, spec: &ContainerSpec) {
+        let Some(score) = spec.process.oom_score_adj else {
+            return;
+        };
+        let mut lowest = self.oom_score.lock();
+        if lowest.is_none_or(|lowest| score < lowest) {
+            *lowest = Some(score);
+            if let Err(error) = self.launched.supervisor.set_oom_score_adj(score) {
+                tracing::warn!(error = %error.chain(), "the VMM keeps its old oom_score_adj");
+            }
+        }
+    }
+
+    /// Hands the VMM a freshly opened log file; without a path the output goes nowhere.
+    pub(super) async fn open_log(&self, id: &ContainerId, path: Option<&Path>) -> Result<()> {
+        let Some(path) = path else { return Ok(()) };
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o640)
+            .open(path)
+            .map_err(|e| Error::io(format!("open log {}", path.display()), e))?;
+        let request = Request::OpenLog {
+            container: id.0.clone(),
+            file: 0,
+        };
+        self.launched.control.tell(&request, &[file.as_fd()]).await
+    }
+
+    /// Kills what is left of a container and takes everything of it away. Idempotent, and content with
+    /// a container that was only half made.
+    pub(super) async fn dismantle(&self, id: &ContainerId, record: &Record) -> Result<()> {
+        let taken_out = self.take_out(id, record).await;
+        if self.ending.now().is_none() {
+            taken_out?;
+        }
+        self.launched.agent.table().remove(id);
+        remove_path(&record.writable_file)?;
+        remove_path(&Record::path(&self.launched.places.containers, id))
+    }
+
+    async fn take_out(&self, id: &ContainerId, record: &Record) -> Result<()> {
+        let agent = &self.launched.agent;
+        agent
+            .client()
+            .remove_container(&id.0)
+            .await
+            .map_err(refused)?;
+        if let Some(writable) = &record.writable {
+            self.disks.detach(agent, writable).await?;
+        }
+        for image in &record.images {
+            self.disks.release_image(agent, id, &image.key).await?;
+        }
+        let request = Request::CloseLog {
+            container: id.0.clone(),
+        };
+        match self.launched.control.tell(&request, &[]).await {
+            Err(error) if error.kind() != Kind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes back the containers that were made before a restart of ours, and removes the half-made.
+    pub(super) async fn recall(&self) -> Result<()> {
+        let agent = &self.launched.agent;
+        let mut known = Vec::new();
+        for (id, record) in self.records()? {
+            self.disks
+                .recall(&id, &record.images, record.writable.as_ref())
+                .await;
+            match agent.table().get(&id) {
+                Some(life) => {
+                    life.set_user(record.user.clone());
+                    known.extend(record.disks().cloned());
+                }
+                None => self.dismantle(&id, &record).await?,
+            }
+        }
+        self.disks.detach_unknown(agent, &known).await
+    }
+
+    fn records(&self) -> Result<Vec<(ContainerId, Record)>> {
+        let dir = &self.launched.places.containers;
+        let listing = || format!("list {}", dir.display());
+        let mut records = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(|e| Error::io(listing(), e))? {
+            let path = entry.map_err(|e| Error::io(listing(), e))?.path();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            if let Some(id) = name.strip_suffix(".json")
+                && let Some(record) = record::read(&path)?
+            {
+                records.push((ContainerId(id.to_owned()), record));
+            }
+        }
+        Ok(records)
+    }
+
+    /// What is to be said about its containers, for people.
+    pub(super) fn notes(&self) -> Vec<(String, String)> {
+        let records = self.records().unwrap_or_default();
+        let noted = records
+            .into_iter()
+            .filter(|(_, record)| !record.notes.is_empty());
+        noted
+            .map(|(id, record)| (format!("container {id}"), record.notes.join("; ")))
+            .collect()
+    }
+
+    /// The container's record, and whether it still lives.
+    pub(super) fn known(self: &Arc<Self>, id: &ContainerId) -> Result<Option<Arc<VmContainer>>> {
+        let Some(inner) = self.launched.agent.known(id) else {
+            return Ok(None);
+        };
+        let kept = Record::path(&self.launched.places.containers, id);
+        let record = record::read::<Record>(&kept)?.unwrap_or_default();
+        Ok(Some(VmContainer::new(inner, record, self.clone())))
+    }
+}
+
+/// Reading the node's files may take long, so it is done where that does no harm.
+async fn copy_volumes(spec: &ContainerSpec) -> Result<Volumes> {
+    let spec = spec.clone();
+    tokio::task::spawn_blocking(move || volumes::provide(&spec))
+        .await
+        .map_err(|e| Error::caused(Kind::Internal, "copy volumes", e))?
+}
+
+/// The container's files in the agent's words.
+fn files(volumes: Volumes, record: &Record) -> Result<Files> {
+    let incomplete = || {
+        Error::new(
+            Kind::Internal,
+            "name the disks of a container: one is missing",
+        )
+    };
+    let (root, further) = record.images.split_first().ok_or_else(incomplete)?;
+    let writable = record.writable.as_ref().ok_or_else(incomplete)?;
+    let disk = v1::DiskRootfs {
+        image_serial: root.disk.serial.clone(),
+        writable_serial: writable.serial.clone(),
+    };
+    let images = volumes.images.iter().zip(further);
+    let mut mounts: Vec<_> = images
+        .map(|(mount, image)| image_mount(mount, &image.disk.serial))
+        .collect();
+    mounts.extend(volumes.mounts);
+    Ok(Files {
+        rootfs: v1::rootfs::Kind::Disk(disk),
+        mounts,
+        files: volumes.files,
+        readonly_paths: volumes.readonly_paths,
+        log_path: String::new(),
+    })
+}
+
+fn image_mount(mount: &ImageMount, serial: &str) -> v1::Mount {
+    v1::Mount {
+        destination: mount.destination.clone(),
+        source: serial.to_owned(),
+        r#type: "erofs-disk".to_owned(),
+        readonly: true,
+        sub_path: mount.sub_path.clone(),
+        ..v1::Mount::default()
+    }
+}

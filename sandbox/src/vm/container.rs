@@ -1,0 +1,124 @@
+//! A container in a machine.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::disks::{Disk, ImageDisk};
+use super::sandbox::Shared;
+use crate::agent::AgentContainer;
+use crate::{
+    Container, ContainerExit, ContainerId, ContainerStats, ContainerStatus, ExecSpec, Process,
+    Resources, Result, Signal,
+};
+
+/// A container in a machine.
+pub(super) struct VmContainer {
+    inner: AgentContainer,
+    record: Record,
+    sandbox: Arc<Shared>,
+}
+
+/// What we keep of a container, on the node, for its removal and for a restart of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) version: u32,
+    pub(super) user: (u32, u32, Vec<u32>),
+    pub(super) log_path: Option<PathBuf>,
+    /// Its memory limit, as it was when it was made.
+    pub(super) memory_bytes: Option<i64>,
+    /// The file behind its writable layer, and what that took on the node while it was empty.
+    pub(super) writable_file: PathBuf,
+    pub(super) writable_blank_bytes: u64,
+    pub(super) writable: Option<Disk>,
+    pub(super) images: Vec<ImageDisk>,
+    /// What differs from a container on the node, for people.
+    pub(super) notes: Vec<String>,
+}
+
+impl Record {
+    /// All disks that the container uses.
+    pub(super) fn disks(&self) -> impl Iterator<Item = &Disk> {
+        self.images
+            .iter()
+            .map(|image| &image.disk)
+            .chain(&self.writable)
+    }
+
+    /// Where it is kept.
+    pub(super) fn path(dir: &Path, id: &ContainerId) -> PathBuf {
+        dir.join(format!("{id}.json"))
+    }
+}
+
+impl VmContainer {
+    pub(super) fn new(inner: AgentContainer, record: Record, sandbox: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            record,
+            sandbox,
+        })
+    }
+
+    /// Bytes on the node of what was written to its root.
+    fn writable_bytes(&self) -> Option<u64> {
+        let metadata = std::fs::metadata(&self.record.writable_file).ok()?;
+        let used = metadata.blocks().saturating_mul(512);
+        Some(used.saturating_sub(self.record.writable_blank_bytes))
+    }
+}
+
+#[async_trait]
+impl Container for VmContainer {
+    fn id(&self) -> &ContainerId {
+        self.inner.id()
+    }
+
+    async fn start(&self) -> Result<()> {
+        self.inner.start().await
+    }
+
+    async fn exec(&self, spec: ExecSpec) -> Result<Process> {
+        self.inner.exec(spec).await
+    }
+
+    async fn attach(&self, spec: ExecSpec) -> Result<Process> {
+        self.inner.attach(spec).await
+    }
+
+    async fn signal(&self, signal: Signal) -> Result<()> {
+        self.inner.signal(signal).await
+    }
+
+    async fn update(&self, resources: Resources) -> Result<()> {
+        self.inner.update(&resources).await
+    }
+
+    async fn stats(&self) -> Result<ContainerStats> {
+        let mut stats = self.inner.stats().await?;
+        // The node's view: what the guest says of its own disk is not what it costs.
+        stats.writable_bytes = self.writable_bytes().unwrap_or(0);
+        Ok(stats)
+    }
+
+    async fn status(&self) -> Result<ContainerStatus> {
+        Ok(self.inner.status())
+    }
+
+    async fn wait(&self) -> ContainerExit {
+        self.inner.wait().await
+    }
+
+    async fn reopen_log(&self) -> Result<()> {
+        self.sandbox
+            .open_log(self.id(), self.record.log_path.as_deref())
+            .await
+    }
+
+    async fn remove(&self) -> Result<()> {
+        self.sandbox.dismantle(self.id(), &self.record).await
+    }
+}

@@ -1,0 +1,254 @@
+//! Bringing a machine up: `Planned → Prepared → Launched`.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use agent_api::client::Address;
+use agent_api::v1;
+use agent_api::version::AGENT_PORT;
+use vmm_api::{Event, Request};
+
+use super::Config;
+use super::console;
+use super::control::{self, Control, Events};
+use super::plan::{Places, Planned};
+use super::users::Users;
+use crate::agent::{Agent, refused};
+use crate::cgroup::PodCgroup;
+use crate::sizing::Size;
+use crate::supervisor::{self, Launch, LogFile, Supervisor};
+use crate::{Error, Kind, Resources, Result, SandboxId, SandboxSpec};
+
+/// Bytes of the VMM's last words in an error.
+const LAST_WORDS: usize = 2000;
+
+/// One attempt to reach a guest's agent.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Everything that a VMM needs is there.
+pub(super) struct Prepared<'a> {
+    config: &'a Config,
+    planned: Planned,
+    uid: u32,
+    lock: File,
+    control: OwnedFd,
+    vsock: UnixListener,
+    console: File,
+    kernel: File,
+    initramfs: File,
+}
+
+/// The machine runs and its agent knows what the sandbox is to be.
+pub(super) struct Launched {
+    pub(super) id: SandboxId,
+    pub(super) cgroup: PodCgroup,
+    pub(super) places: Places,
+    pub(super) state_dir: PathBuf,
+    pub(super) overhead: Resources,
+    pub(super) size: Size,
+    pub(super) uid: u32,
+    pub(super) supervisor: Supervisor,
+    pub(super) control: Arc<Control>,
+    pub(super) agent: Agent,
+}
+
+impl Planned {
+    /// Makes cgroup, sockets and files, and opens what the VMM will use. The VMM itself opens nothing.
+    pub(super) fn prepare<'a>(self, config: &'a Config, users: &Users) -> Result<Prepared<'a>> {
+        let places = &self.places;
+        std::fs::create_dir_all(&places.containers)
+            .map_err(|e| Error::io(format!("make {}", places.containers.display()), e))?;
+        self.cgroup.create()?;
+        self.cgroup.apply(&self.limits(config))?;
+        let lock = supervisor::take(&places.lock)?.ok_or_else(|| {
+            let doing = format!("take lock {}: another VMM holds it", places.lock.display());
+            Error::new(Kind::AlreadyExists, doing)
+        })?;
+        let vsock = UnixListener::bind(&places.vsock)
+            .map_err(|e| Error::io(format!("listen on {}", places.vsock.display()), e))?;
+        Ok(Prepared {
+            config,
+            uid: users.assign(&places.lock)?,
+            lock,
+            control: control::listen(&places.control)?,
+            vsock,
+            console: open_console(&places.console)?,
+            kernel: open(&config.kernel)?,
+            initramfs: open(&config.initramfs)?,
+            planned: self,
+        })
+    }
+}
+
+impl Prepared<'_> {
+    /// Starts the VMM, boots the machine and configures its agent.
+    pub(super) async fn launch(self) -> Result<(Launched, Events)> {
+        let log = LogFile::at(self.planned.places.log.clone());
+        let console = self.planned.places.console.clone();
+        self.run(&log)
+            .await
+            .map_err(|error| told(error, &log, &console))
+    }
+
+    async fn run(self, log: &LogFile) -> Result<(Launched, Events)> {
+        let supervisor = self.start(log)?;
+        let control = Arc::new(Control::at(self.planned.places.control.clone()));
+        let mut events = control.subscribe().await?;
+        self.boot(&control).await?;
+        let Self {
+            config,
+            planned,
+            uid,
+            ..
+        } = self;
+        let limit = Duration::from_secs(config.boot_timeout_s);
+        let agent =
+            tokio::time::timeout(limit, agent_up(&planned.places, &supervisor, &mut events))
+                .await
+                .unwrap_or_else(|_| {
+                    let doing = format!("wait for the guest's agent: none within {limit:?}");
+                    Err(Error::new(Kind::TimedOut, doing))
+                })?;
+        let request = configuration(config, &planned.spec);
+        agent
+            .client()
+            .configure_sandbox(request)
+            .await
+            .map_err(refused)?;
+        let launched = Launched {
+            id: planned.spec.id,
+            cgroup: planned.cgroup,
+            places: planned.places,
+            state_dir: planned.spec.state_dir,
+            overhead: planned.spec.overhead,
+            size: planned.size,
+            uid,
+            supervisor,
+            control,
+            agent,
+        };
+        Ok((launched, events))
+    }
+
+    fn start(&self, log: &LogFile) -> Result<Supervisor> {
+        let Planned {
+            spec,
+            cgroup,
+            places,
+            ..
+        } = &self.planned;
+        let output = log
+            .open()
+            .map_err(|e| Error::io(format!("open {}", places.log.display()), e))?;
+        let uid = self.uid.to_string();
+        let launch = Launch {
+            program: &self.config.vmm,
+            args: ["--uid", &uid, "--gid", &uid].map(Into::into).to_vec(),
+            descriptors: vec![self.control.as_fd(), self.lock.as_fd()],
+            output: output.as_fd(),
+            cgroup,
+            oom_score_adj: spec.resources.oom_score_adj.unwrap_or(0),
+        };
+        Supervisor::start(&launch, places.lock.clone())
+    }
+
+    async fn boot(&self, control: &Control) -> Result<()> {
+        let machine = self.planned.machine(self.config);
+        // In the order of the numbers in the plan.
+        let fds = [
+            self.kernel.as_fd(),
+            self.initramfs.as_fd(),
+            self.console.as_fd(),
+            self.vsock.as_fd(),
+        ];
+        control.tell(&Request::Boot(Box::new(machine)), &fds).await
+    }
+}
+
+/// Resolves when the guest's agent answers, or when the machine is over before it does.
+async fn agent_up(places: &Places, supervisor: &Supervisor, events: &mut Events) -> Result<Agent> {
+    let over = async {
+        while let Some(event) = events.next().await {
+            if let Event::Stopped { why, .. } = event {
+                return format!("the machine stopped: {why}");
+            }
+        }
+        format!("the VMM {}", supervisor.wait().await)
+    };
+    tokio::select! {
+        agent = reach(places) => Ok(agent),
+        how = over => {
+            let doing = format!("wait for the guest's agent: {how}");
+            Err(Error::new(Kind::Internal, doing))
+        }
+    }
+}
+
+async fn reach(places: &Places) -> Agent {
+    let address = address(places);
+    loop {
+        match Agent::connect(&address, ATTEMPT_LIMIT).await {
+            Ok(agent) => return agent,
+            Err(error) => tracing::trace!(error = %error.chain(), "the guest is not up yet"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Where a guest's agent is reached.
+pub(super) fn address(places: &Places) -> Address {
+    Address::Vsock {
+        socket: places.vsock.clone(),
+        port: AGENT_PORT,
+    }
+}
+
+/// The error with what VMM and guest said last.
+fn told(error: Error, log: &LogFile, console: &Path) -> Error {
+    let mut doing = "start the machine".to_owned();
+    for (who, words) in [
+        ("the VMM's last words are", log.tail(LAST_WORDS)),
+        ("the console's are", console::last_words(console)),
+    ] {
+        if !words.is_empty() {
+            doing = format!("{doing}; {who} {words:?}");
+        }
+    }
+    Error::caused(error.kind(), doing, error)
+}
+
+fn configuration(config: &Config, spec: &SandboxSpec) -> v1::ConfigureSandboxRequest {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    v1::ConfigureSandboxRequest {
+        sandbox_id: spec.id.0.clone(),
+        hostname: spec.hostname.clone(),
+        sysctls: spec.sysctls.clone().into_iter().collect(),
+        shared_pid: spec.shared_pid,
+        shm_bytes: config.shm_mib << 20,
+        time_ns: now.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0)),
+        ..v1::ConfigureSandboxRequest::default()
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|e| Error::io(format!("open {}", path.display()), e))
+}
+
+fn open_console(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| Error::io(format!("open {}", path.display()), e))
+}

@@ -1,0 +1,159 @@
+//! Volumes of a container in a guest: what can be copied into it, and what can't be had yet.
+//!
+//! The kubelet's own small volumes (Secrets, ConfigMaps, projected and downward-API volumes), the
+//! files that it keeps per pod or container, and single files of such a volume (`subPath`) are copied
+//! when the container is made. Everything else would need the node's file system inside the guest
+//! and is refused by name: a copy that pretends to be a shared directory would lose data.
+
+use std::path::Path;
+
+use agent_api::v1;
+
+use crate::spec::{ImageFiles, MountSource};
+use crate::{ContainerSpec, Error, Kind, Mount, Result};
+
+mod copy;
+
+use copy::Budget;
+
+/// The kubelet's volumes whose content is small, whole and read-only to the container.
+const COPIED: [&str; 4] = [
+    "kubernetes.io~secret",
+    "kubernetes.io~configmap",
+    "kubernetes.io~projected",
+    "kubernetes.io~downward-api",
+];
+
+/// Files that the kubelet keeps for a pod, by where they go.
+const POD_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+
+/// Where the kubelet lets a container leave its last words, unless the pod says otherwise.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// What a container gets in place of its mounts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Volumes {
+    /// Further images to mount: which, and where.
+    pub(super) images: Vec<ImageMount>,
+    /// File systems to hold the copies.
+    pub(super) mounts: Vec<v1::Mount>,
+    /// The copies.
+    pub(super) files: Vec<v1::File>,
+    /// Copies that the container may not change.
+    pub(super) readonly_paths: Vec<String>,
+    /// For people: what differs from a volume on the node.
+    pub(super) notes: Vec<String>,
+}
+
+/// An image that is mounted as a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ImageMount {
+    /// Its files.
+    pub(super) files: ImageFiles,
+    /// Where.
+    pub(super) destination: String,
+    /// What of it.
+    pub(super) sub_path: String,
+}
+
+/// What `spec`'s mounts become in a guest, or which of them can't be had. Reads the files to copy.
+pub(super) fn provide(spec: &ContainerSpec) -> Result<Volumes> {
+    let mut volumes = Volumes::default();
+    let mut budget = Budget::default();
+    for mount in &spec.mounts {
+        match &mount.source {
+            MountSource::Image { files, sub_path } => volumes.images.push(ImageMount {
+                files: files.clone(),
+                destination: mount.destination.clone(),
+                sub_path: sub_path.clone(),
+            }),
+            MountSource::Host(path) => volumes.add(mount, path, &mut budget)?,
+        }
+    }
+    if let Some(device) = spec.devices.first() {
+        let doing = format!(
+            "give {} to a machine: devices of the node can't be passed to a guest yet",
+            device.host_path.display()
+        );
+        return Err(Error::new(Kind::Unsupported, doing));
+    }
+    Ok(volumes)
+}
+
+impl Volumes {
+    fn add(&mut self, mount: &Mount, source: &Path, budget: &mut Budget) -> Result<()> {
+        let at = mount.destination.as_str();
+        match kind(mount, source) {
+            Volume::Tree => {
+                let tree = copy::tree(source, at, budget)?;
+                self.mounts.push(copy::holder(at, &tree));
+                self.files.extend(tree);
+                self.readonly_paths.push(at.to_owned());
+                self.notes
+                    .push(format!("{at} is a copy and does not follow updates"));
+            }
+            Volume::File => {
+                self.files.push(copy::file(source, at, budget)?);
+                if mount.readonly {
+                    self.readonly_paths.push(at.to_owned());
+                }
+            }
+            Volume::LastWords => {
+                self.files.push(copy::empty(at));
+                self.notes
+                    .push(format!("what is written to {at} stays in the guest"));
+            }
+            Volume::Shared => return Err(refused(mount, source)),
+        }
+        Ok(())
+    }
+}
+
+/// What a mount of the node's is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Volume {
+    /// A small directory of the kubelet's.
+    Tree,
+    /// A small file of the kubelet's.
+    File,
+    /// The file for a container's last words.
+    LastWords,
+    /// Anything else: it would have to be the node's own.
+    Shared,
+}
+
+fn kind(mount: &Mount, source: &Path) -> Volume {
+    let below = |names: &[&str]| {
+        source
+            .components()
+            .filter_map(|part| part.as_os_str().to_str())
+            .any(|part| names.contains(&part))
+    };
+    let is_file = source.is_file();
+    if mount.destination == TERMINATION_LOG {
+        Volume::LastWords
+    } else if is_file && POD_FILES.contains(&mount.destination.as_str()) {
+        Volume::File
+    } else if !mount.readonly {
+        Volume::Shared
+    } else if is_file && (below(&COPIED) || below(&["volume-subpaths"])) {
+        Volume::File
+    } else if !is_file && below(&COPIED) {
+        Volume::Tree
+    } else {
+        Volume::Shared
+    }
+}
+
+fn refused(mount: &Mount, source: &Path) -> Error {
+    let doing = format!(
+        "mount {} at {}: a machine can't share directories with the node yet; what it can have are \
+         Secrets, ConfigMaps, projected and downward-API volumes, and images",
+        source.display(),
+        mount.destination
+    );
+    Error::new(Kind::Unsupported, doing)
+}
+
+#[cfg(test)]
+mod tests;

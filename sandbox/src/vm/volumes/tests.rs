@@ -1,0 +1,148 @@
+//! Tests with trees as the kubelet lays them out.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use super::*;
+use crate::spec::Propagation;
+
+/// A kubelet's directory with a Secret volume, written as the kubelet's atomic writer does.
+struct Kubelet {
+    dir: tempfile::TempDir,
+}
+
+impl Kubelet {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("volumes/kubernetes.io~secret/token");
+        fs::create_dir_all(secret.join("..2024/deep")).unwrap();
+        fs::write(secret.join("..2024/user"), "alice").unwrap();
+        fs::write(secret.join("..2024/deep/pass"), "wonder").unwrap();
+        symlink("..2024", secret.join("..data")).unwrap();
+        symlink("..data/user", secret.join("user")).unwrap();
+        symlink("..data/deep", secret.join("deep")).unwrap();
+        Self { dir }
+    }
+
+    fn secret(&self) -> PathBuf {
+        self.dir.path().join("volumes/kubernetes.io~secret/token")
+    }
+}
+
+fn mount(source: &Path, destination: &str, readonly: bool) -> Mount {
+    Mount {
+        destination: destination.into(),
+        source: MountSource::Host(source.into()),
+        readonly,
+        recursive_readonly: false,
+        propagation: Propagation::Private,
+    }
+}
+
+fn add(mount: &Mount) -> Result<Volumes> {
+    let MountSource::Host(source) = &mount.source else {
+        panic!("a path of the node")
+    };
+    let mut volumes = Volumes::default();
+    volumes.add(mount, source, &mut Budget::default())?;
+    Ok(volumes)
+}
+
+#[test]
+fn a_secret_is_copied_by_its_names_into_memory_that_cannot_be_written() {
+    let kubelet = Kubelet::new();
+    let volumes = add(&mount(&kubelet.secret(), "/run/secrets/", true)).unwrap();
+    let mut files: Vec<_> = volumes
+        .files
+        .iter()
+        .map(|file| (file.path.as_str(), file.content.as_slice()))
+        .collect();
+    files.sort_unstable();
+    assert_eq!(
+        files,
+        [
+            ("/run/secrets/deep/pass", b"wonder".as_slice()),
+            ("/run/secrets/user", b"alice".as_slice())
+        ]
+    );
+    assert_eq!(volumes.mounts[0].r#type, "tmpfs");
+    assert_eq!(volumes.readonly_paths, ["/run/secrets/"]);
+    assert_eq!(volumes.notes.len(), 1);
+}
+
+#[test]
+fn a_link_out_of_the_volume_is_not_followed() {
+    let kubelet = Kubelet::new();
+    symlink("/etc/passwd", kubelet.secret().join("out")).unwrap();
+    let error = add(&mount(&kubelet.secret(), "/secret", true)).unwrap_err();
+    assert!(
+        error.chain().contains("kubernetes.io~secret"),
+        "{}",
+        error.chain()
+    );
+}
+
+#[test]
+fn links_in_a_circle_and_floods_of_files_come_to_an_end() {
+    let kubelet = Kubelet::new();
+    symlink(".", kubelet.secret().join("again")).unwrap();
+    assert!(add(&mount(&kubelet.secret(), "/secret", true)).is_err());
+    fs::remove_file(kubelet.secret().join("again")).unwrap();
+    for number in 0..1000 {
+        fs::write(kubelet.secret().join(number.to_string()), "").unwrap();
+    }
+    let error = add(&mount(&kubelet.secret(), "/secret", true)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+}
+
+#[test]
+fn what_is_too_large_is_refused_with_the_limit() {
+    let kubelet = Kubelet::new();
+    fs::write(kubelet.secret().join("big"), vec![0; 3 << 20]).unwrap();
+    let error = add(&mount(&kubelet.secret(), "/secret", true)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+    assert!(
+        error.chain().ends_with("may hold 2097152 bytes"),
+        "{}",
+        error.chain()
+    );
+}
+
+#[test]
+fn a_single_file_of_a_volume_is_copied() {
+    let kubelet = Kubelet::new();
+    let user = kubelet.secret().join("user");
+    let volumes = add(&mount(&user, "/app/user", true)).unwrap();
+    assert_eq!(volumes.files[0].content, b"alice");
+    assert_eq!(volumes.readonly_paths, ["/app/user"]);
+    assert_eq!(volumes.mounts, []);
+}
+
+#[test]
+fn the_pods_hosts_file_may_be_written_to() {
+    let kubelet = Kubelet::new();
+    let hosts = kubelet.dir.path().join("etc-hosts");
+    fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    let volumes = add(&mount(&hosts, "/etc/hosts", false)).unwrap();
+    assert_eq!(volumes.files[0].path, "/etc/hosts");
+    assert_eq!(volumes.readonly_paths, Vec::<String>::new());
+}
+
+#[test]
+fn directories_of_the_node_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for readonly in [true, false] {
+        let error = add(&mount(dir.path(), "/data", readonly)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported);
+        assert!(
+            error
+                .to_string()
+                .contains("at /data: a machine can't share"),
+            "{error}"
+        );
+    }
+    let kubelet = Kubelet::new();
+    let writable = add(&mount(&kubelet.secret(), "/secret", false));
+    assert_eq!(writable.unwrap_err().kind(), Kind::Unsupported);
+}
