@@ -88,6 +88,15 @@ pub(crate) fn parse_config(
     })
 }
 
+/// Reads a configuration that was checked when it was pulled.
+pub(crate) fn reread(bytes: &[u8]) -> Option<ImageConfig> {
+    let wire: ConfigWire = serde_json::from_slice(bytes).ok()?;
+    Some(run_config(
+        wire.config.unwrap_or_default(),
+        wire.created.unwrap_or_default(),
+    ))
+}
+
 fn run_config(wire: RunWire, created: String) -> ImageConfig {
     ImageConfig {
         entrypoint: wire.entrypoint.unwrap_or_default(),
@@ -109,7 +118,7 @@ fn check_user(user: &str) -> Result<(), BadImage> {
     let digits = number.strip_prefix(['+', '-']).unwrap_or(number);
     let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     // The last one means "no change" to the kernel.
-    if is_number && number.parse::<u32>().is_ok_and(|uid| uid != u32::MAX) || !is_number {
+    if !is_number || number.parse::<u32>().is_ok_and(|uid| uid != u32::MAX) {
         return Ok(());
     }
     Err(BadImage::Inconsistent(format!(

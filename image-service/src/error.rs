@@ -18,6 +18,8 @@ pub enum ErrorKind {
     BadImage,
     /// The disk is full, or fuller than the configuration allows.
     NoSpace,
+    /// The operator's configuration is wrong.
+    Misconfigured,
     /// Another server uses the same directory.
     InUse,
     /// This node can't do it: a bug, an I/O error or a missing kernel feature.

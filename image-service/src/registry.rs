@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use blob::{BlobSpec, Piece};
+pub(crate) use blob::{BlobSpec, BlobStream, Piece};
 pub use client::ClientError;
 pub use credential::CredentialError;
 pub use failure::Attempts;
