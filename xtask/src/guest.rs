@@ -23,7 +23,7 @@ pub(crate) const SERIES: [(&str, &str); 2] = [
 ];
 
 /// What the initramfs gets beside the modules.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct Options {
     /// Takes this static program as /init instead of building bulkhead-agent.
     #[arg(long)]

@@ -3,10 +3,12 @@
 mod build;
 mod debian;
 mod guest;
+mod images;
 mod kernel_package;
 mod node;
 mod process;
 mod repository;
+mod test;
 mod tools;
 
 use anyhow::Result;
@@ -27,6 +29,12 @@ enum Verb {
     Build,
     /// Makes kernel and initramfs of the microVMs, in target/guest/<6.12 or 6.1>/.
     Guest(guest::Options),
+    /// Makes the images that tests pull, for the registry in the node: target/registry/.
+    Images,
+    /// Unit tests here, and everything that needs root or KVM in node VMs.
+    ///
+    /// Ends with one line `N passed, N failed`. Exit code 70: no failure, but nodes died.
+    Test(test::Options),
     /// Builds crictl and critest into target/tools/.
     Tools,
     /// A whole Debian node under QEMU, where all privileged work happens.
@@ -38,6 +46,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Build => build::run().map(|()| ExitCode::SUCCESS),
         Verb::Guest(options) => guest::run(&options).map(|()| ExitCode::SUCCESS),
+        Verb::Images => images::run().map(|()| ExitCode::SUCCESS),
+        Verb::Test(options) => test::run(&options),
         Verb::Tools => tools::run().map(|()| ExitCode::SUCCESS),
         Verb::Node(verb) => node::run(verb),
     };

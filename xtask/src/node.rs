@@ -18,6 +18,7 @@
 mod boot;
 mod channel;
 mod image;
+mod owned;
 mod products;
 mod qemu;
 mod runtime_dir;
@@ -32,7 +33,12 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+pub(crate) use owned::OwnedNode;
+pub(crate) use products::Product;
 pub(crate) use runtime_dir::Died;
+
+/// What a node has unless somebody asks for more.
+pub(crate) const DEFAULT_MEMORY_MIB: u32 = 4096;
 
 /// What to do with a node.
 #[derive(clap::Subcommand)]
@@ -45,7 +51,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         node: Name,
         /// Memory of the node in MiB.
-        #[arg(long, default_value_t = 4096)]
+        #[arg(long, default_value_t = DEFAULT_MEMORY_MIB)]
         memory_mib: u32,
     },
     /// Runs a command in a node, with its stdin, stdout, stderr and exit code (70: the node died).
@@ -113,7 +119,7 @@ fn up(name: &str, memory_mib: u32) -> Result<ExitCode> {
         process::step(&format!("node {name} is up already"));
         boot::refresh(&Channel::attach(dir)?)?;
     } else {
-        boot::boot(dir, memory_mib, Lifetime::UntilDown)?;
+        boot::boot(dir, memory_mib, Lifetime::UntilDown, &[])?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,11 +2,17 @@
 
 use crate::repository;
 use anyhow::{Context, Result, bail};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// Tells the person at the terminal what takes the time now.
 pub(crate) fn step(what: &str) {
     eprintln!("==> {what}");
+}
+
+/// Writes a line of results to stdout. Whoever reads it may have gone away.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// The cargo that runs us, in the repository's root.
@@ -57,6 +63,19 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     }
     let stdout = String::from_utf8(output.stdout).with_context(|| text(command))?;
     Ok(stdout.trim_end().to_owned())
+}
+
+/// Runs `command`, passing on what it writes to stdout line by line.
+pub(crate) fn each_line(command: &mut Command, mut line: impl FnMut(&str)) -> Result<ExitStatus> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("start {}", text(command)))?;
+    let stdout = child.stdout.take().expect("stdout is piped");
+    for bytes in BufReader::new(stdout).split(b'\n') {
+        line(&String::from_utf8_lossy(&bytes.context("read a line")?));
+    }
+    child.wait().context("wait for a command")
 }
 
 fn text(command: &Command) -> String {

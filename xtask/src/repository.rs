@@ -12,6 +12,21 @@ pub(crate) fn root() -> &'static Path {
         .expect("xtask/ is a folder of the repository")
 }
 
+/// The folders of the workspace's crates, from the root manifest.
+pub(crate) fn members() -> Result<Vec<String>> {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).context("read Cargo.toml")?;
+    let list = manifest
+        .split_once("members = [")
+        .and_then(|(_, rest)| rest.split_once(']'));
+    let (list, _) = list.context("Cargo.toml lists no members")?;
+    Ok(list
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect())
+}
+
 /// A directory under `target/`, made if it is not there.
 pub(crate) fn target(relative: &str) -> Result<PathBuf> {
     let dir = root().join("target").join(relative);

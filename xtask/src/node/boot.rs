@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use super::image::Image;
-use super::products;
+use super::products::{self, Product};
 use super::qemu::{self, Lifetime};
 use super::runtime_dir::{Died, RuntimeDir};
 use crate::process;
@@ -17,11 +17,16 @@ const ATTEMPTS: u32 = 3;
 const FINGERPRINTS: &str = "products";
 
 /// Boots a node with a clean disk and with what was built so far below `/opt`.
-pub(crate) fn boot(dir: RuntimeDir, memory_mib: u32, lifetime: Lifetime) -> Result<Channel> {
+pub(super) fn boot(
+    dir: RuntimeDir,
+    memory_mib: u32,
+    lifetime: Lifetime,
+    extra: &[Product],
+) -> Result<Channel> {
     let image = Image::open()?;
     let mut attempt = 1;
     loop {
-        match try_boot(dir.clone(), &image, memory_mib, lifetime) {
+        match try_boot(dir.clone(), &image, memory_mib, lifetime, extra) {
             Err(error) if error.is::<Died>() && attempt < ATTEMPTS => {
                 process::step(&format!("{error:#}"));
                 process::step("starting the node again");
@@ -37,6 +42,7 @@ fn try_boot(
     image: &Image,
     memory_mib: u32,
     lifetime: Lifetime,
+    extra: &[Product],
 ) -> Result<Channel> {
     let started = Instant::now();
     let name = dir.name();
@@ -47,6 +53,7 @@ fn try_boot(
     dir.clear()?;
     let products = products::all()?;
     fs::write(dir.file(FINGERPRINTS), products::fingerprints(&products)?)?;
+    let products = [&products, extra].concat();
     products::make_disk(&products, &dir.file("staging"), &dir.file("products.erofs"))?;
     qemu::start(&dir, image, memory_mib, lifetime)?;
     let channel = Channel::connect(dir)?;
@@ -58,7 +65,7 @@ fn try_boot(
 }
 
 /// Brings what was built since the boot, or since the last call, to a node that is up.
-pub(crate) fn refresh(channel: &Channel) -> Result<()> {
+pub(super) fn refresh(channel: &Channel) -> Result<()> {
     let file = channel.dir().file(FINGERPRINTS);
     let old = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     let new = products::fingerprints(&products::all()?)?;

@@ -74,6 +74,14 @@ impl Channel {
         self.exit_code(status)
     }
 
+    /// Runs a shell script in the node, without stdin, and passes on its stdout line by line.
+    pub(crate) fn each_line(&self, script: &str, line: impl FnMut(&str)) -> Result<i32> {
+        let mut ssh = self.ssh(&["-T"]);
+        ssh.arg(script).stdin(Stdio::null());
+        let status = process::each_line(&mut ssh, line)?;
+        self.code(status)
+    }
+
     /// A login shell on our terminal.
     pub(crate) fn terminal(&self) -> Result<ExitCode> {
         let status = self.ssh(&["-t"]).status().context("start ssh")?;
@@ -161,12 +169,18 @@ impl Channel {
     }
 
     /// The exit code of what ran in the node; ssh's own failure is the death of the node.
-    fn exit_code(&self, status: ExitStatus) -> Result<ExitCode> {
+    fn code(&self, status: ExitStatus) -> Result<i32> {
         let code = status.code().context("ssh was killed")?;
         if code == SSH_FAILED && !self.answers() {
             return Err(self.dir.died("it does not answer any more").into());
         }
-        Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+        Ok(code)
+    }
+
+    fn exit_code(&self, status: ExitStatus) -> Result<ExitCode> {
+        Ok(ExitCode::from(
+            u8::try_from(self.code(status)?).unwrap_or(1),
+        ))
     }
 
     fn answers(&self) -> bool {

@@ -15,13 +15,19 @@ use std::process::Command;
 /// Where the disk's root is in the node.
 const MOUNT_POINT: &str = "/opt";
 
-/// A file of this machine and its path below [`MOUNT_POINT`].
+/// A file or directory of this machine and its path below [`MOUNT_POINT`].
+#[derive(Clone)]
 pub(crate) struct Product {
     source: PathBuf,
     path: String,
 }
 
 impl Product {
+    /// `path` is relative to [`MOUNT_POINT`].
+    pub(crate) fn new(source: PathBuf, path: String) -> Self {
+        Self { source, path }
+    }
+
     pub(crate) fn source(&self) -> &Path {
         &self.source
     }

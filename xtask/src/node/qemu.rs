@@ -74,7 +74,6 @@ pub(crate) enum Lifetime {
     /// Never: `node up` leaves it for the commands to come.
     UntilDown,
     /// With the thread that started it, however that ends.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for `xtask test`"))]
     WithParent,
 }
 

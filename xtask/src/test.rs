@@ -1,0 +1,65 @@
+//! `cargo xtask test`: unit tests here, everything that needs root or KVM in node VMs.
+//!
+//! Ends with one line `N passed, N failed` over all suites. A node that dies is no result: it is
+//! reported with its console and started again, and its suite runs again.
+
+mod privileged;
+mod suite;
+mod tally;
+
+use crate::{build, debian, guest, images, process};
+use anyhow::Result;
+use clap::Args;
+use std::process::ExitCode;
+use tally::Tally;
+
+/// What to test.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only the unit tests of the workspace, which need neither root nor a node.
+    #[arg(long)]
+    unit: bool,
+    /// Only the tests that run in a node.
+    #[arg(long, conflicts_with = "unit")]
+    node: bool,
+    /// Only tests whose name contains this.
+    filter: Option<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    // k8s-cri, an independent copy of the interface that tests use as client, wants protoc.
+    debian::install(&["protobuf-compiler"])?;
+    let mut tally = Tally::default();
+    if !options.node {
+        unit_tests(options.filter.as_deref(), &mut tally)?;
+    }
+    if !options.unit {
+        let suites = privileged::build(options.filter.as_deref())?;
+        if !suites.is_empty() {
+            build::run()?;
+            guest::run(&guest::Options::default())?;
+            images::run()?;
+            tally.add(suite::run_in_nodes(&suites)?);
+        }
+    }
+    tally.print();
+    Ok(tally.exit_code())
+}
+
+fn unit_tests(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    process::step("unit tests");
+    let mut cargo = process::cargo();
+    cargo
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(filter);
+    let mut results = Tally::default();
+    let status = process::each_line(&mut cargo, |line| {
+        process::say(line);
+        results.take_line("unit tests", line);
+    })?;
+    if !status.success() {
+        results.must_have_failures("unit tests", &format!("cargo test ended with {status}"));
+    }
+    tally.add(results);
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Running test programs in nodes, two side by side where there are as many suites.
+
+use super::tally::Tally;
+use crate::node::{self, Died, OwnedNode, Product};
+use crate::process;
+use anyhow::{Context, Result};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+/// Nodes at once. Each has one CPU where it is emulated, so two use the two cores of a small machine.
+const NODES: usize = 2;
+
+/// How often a suite may lose its node before it is given up.
+const NODES_PER_SUITE: u32 = 3;
+
+/// Nothing in a suite takes so long that is not stuck.
+const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// In e2e, the tests of pods that are machines: the longer half, for a node of their own.
+const MACHINE_TESTS: [&str; 2] = ["kvm::", "machines::"];
+
+/// Where a server under test writes its log, in the node.
+const SERVER_LOG: &str = "/var/log/bulkhead.log";
+
+/// A test program, with the tests of it to run.
+#[derive(Clone)]
+pub(super) struct Suite {
+    name: String,
+    programs: Vec<PathBuf>,
+    arguments: Vec<String>,
+    wants_server: bool,
+}
+
+impl Suite {
+    /// The suites that `programs`, a test target with its crate's binaries, is run as.
+    pub(super) fn split(
+        package: &str,
+        name: &str,
+        programs: &[PathBuf],
+        filter: Option<&str>,
+    ) -> Vec<Self> {
+        let suite = |label: &str, arguments: Vec<String>| Self {
+            name: format!("{package} {label}"),
+            programs: programs.to_vec(),
+            arguments,
+            wants_server: package == "e2e",
+        };
+        let machine_tests = MACHINE_TESTS.map(str::to_owned);
+        match filter {
+            Some(filter) => vec![suite(name, vec![filter.to_owned()])],
+            None if package == "e2e" => vec![
+                suite("with machines", machine_tests.to_vec()),
+                suite(
+                    "without machines",
+                    machine_tests.map(|t| format!("--skip={t}")).to_vec(),
+                ),
+            ],
+            None => vec![suite(name, Vec::new())],
+        }
+    }
+
+    /// The test program: cargo puts it into `deps/`, and binaries beside that.
+    fn program(&self) -> Option<&PathBuf> {
+        self.programs
+            .iter()
+            .find(|path| path.parent().is_some_and(|dir| dir.ends_with("deps")))
+    }
+
+    fn products(&self) -> Vec<Product> {
+        let product = |path: &PathBuf| Product::new(path.clone(), format!("tests/{}", name(path)));
+        self.programs.iter().map(product).collect()
+    }
+
+    fn script(&self) -> Result<String> {
+        let program = self.program().context("a suite has a test program")?;
+        let mut script = String::from("cd /root; export RUST_BACKTRACE=1; ");
+        // Tests know the crate's binaries by where cargo built them.
+        for binary in self.programs.iter().filter(|path| *path != program) {
+            let parent = binary
+                .parent()
+                .context("a program has a directory")?
+                .display();
+            let link = format!("ln -sf /opt/tests/{} {}", name(binary), binary.display());
+            script += &format!("mkdir -p {parent}; {link}; ");
+        }
+        if self.wants_server {
+            script += &format!(
+                "pgrep -f 'bulkhead serve' > /dev/null \
+                 || setsid --fork /usr/local/bin/bulkhead serve > {SERVER_LOG} 2>&1 < /dev/null; "
+            );
+        }
+        let (limit, arguments) = (TIME_LIMIT.as_secs(), self.arguments.join(" "));
+        script += &format!(
+            "timeout --kill-after=10 {limit} /opt/tests/{} --test-threads=1 {arguments} 2>&1",
+            name(program)
+        );
+        Ok(script)
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Runs all suites to their end and adds their results up.
+pub(super) fn run_in_nodes(suites: &[Suite]) -> Result<Tally> {
+    let queue: Mutex<VecDeque<&Suite>> = Mutex::new(suites.iter().collect());
+    let next = || queue.lock().map_or(None, |mut queue| queue.pop_front());
+    let products: Vec<Product> = suites.iter().flat_map(Suite::products).collect();
+    let work = |number: usize| -> Result<Tally> {
+        let mut tally = Tally::default();
+        let mut node = None;
+        while let Some(suite) = next() {
+            tally.add(run(suite, &format!("test-{number}"), &products, &mut node)?);
+        }
+        Ok(tally)
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (1..=NODES.min(suites.len()))
+            .map(|number| scope.spawn(move || work(number)))
+            .collect();
+        let mut tally = Tally::default();
+        for worker in workers {
+            tally.add(worker.join().expect("a worker does not panic")?);
+        }
+        Ok(tally)
+    })
+}
+
+/// Runs one suite, on another node whenever one dies under it.
+fn run(
+    suite: &Suite,
+    node_name: &str,
+    products: &[Product],
+    node: &mut Option<OwnedNode>,
+) -> Result<Tally> {
+    for _ in 0..NODES_PER_SUITE {
+        let result = match node.take() {
+            Some(running) => Ok(running),
+            None => OwnedNode::boot(node_name, node::DEFAULT_MEMORY_MIB, products),
+        };
+        let result = result.and_then(|running| {
+            let tally = run_once(suite, &running)?;
+            *node = Some(running);
+            Ok(tally)
+        });
+        match result {
+            Err(error) if error.is::<Died>() => {
+                process::step(&format!("{}: {error:#}", suite.name));
+                process::step(&format!(
+                    "{}: this is no result; starting again",
+                    suite.name
+                ));
+            }
+            result => return result,
+        }
+    }
+    let mut tally = Tally::default();
+    tally.unfinished(
+        &suite.name,
+        &format!("{NODES_PER_SUITE} nodes died under it"),
+    );
+    Ok(tally)
+}
+
+fn run_once(suite: &Suite, node: &OwnedNode) -> Result<Tally> {
+    process::step(&format!("{}: running in node {}", suite.name, node.name()));
+    let mut tally = Tally::default();
+    let code = node.channel().each_line(&suite.script()?, |line| {
+        process::say(&format!("[{}] {line}", suite.name));
+        tally.take_line(&suite.name, line);
+    })?;
+    if code != 0 {
+        tally.must_have_failures(&suite.name, &format!("it ended with exit code {code}"));
+        show_server_log(suite, node)?;
+    }
+    tally.must_have_results(&suite.name);
+    Ok(tally)
+}
+
+/// What the server said is mostly why a test failed.
+fn show_server_log(suite: &Suite, node: &OwnedNode) -> Result<()> {
+    if suite.wants_server {
+        process::say(&format!("[{}] the end of the server's log:", suite.name));
+        let script = format!("tail -n 60 {SERVER_LOG}");
+        node.channel().each_line(&script, |line| {
+            process::say(&format!("[{}] {line}", suite.name))
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Counting results from what test programs print.
+
+use crate::process;
+use std::process::ExitCode;
+
+/// How often what happened.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    passed: u64,
+    failed: u64,
+    /// What failed, for the end of a long run.
+    failures: Vec<String>,
+    /// Tests that did not run, with the reason that each gives.
+    skipped: Vec<String>,
+    /// Suites that have no result, with the reason.
+    unfinished: Vec<String>,
+    results_seen: u64,
+}
+
+impl Tally {
+    /// Takes in one line of a test program's output, in the words of Rust's own test harness.
+    pub(super) fn take_line(&mut self, suite: &str, line: &str) {
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            self.passed += count(counts, "passed");
+            self.failed += count(counts, "failed");
+            self.results_seen += 1;
+        } else if let Some((name, result)) = line
+            .strip_prefix("test ")
+            .and_then(|test| test.split_once(" ... "))
+        {
+            self.take_test(suite, name, result);
+        }
+    }
+
+    fn take_test(&mut self, suite: &str, name: &str, result: &str) {
+        if result == "FAILED" {
+            self.failures.push(format!("{suite}: {name}"));
+        } else if let Some(reason) = result.strip_prefix("ignored") {
+            let reason = reason.trim_start_matches([',', ' ']);
+            let reason = if reason.is_empty() {
+                "it gives no reason"
+            } else {
+                reason
+            };
+            self.skipped.push(format!("{suite}: {name}: {reason}"));
+        }
+    }
+
+    /// Counts a program that failed without saying which test: it crashed, or was never built.
+    pub(super) fn must_have_failures(&mut self, suite: &str, why: &str) {
+        if self.failed == 0 {
+            self.failed = 1;
+            self.failures.push(format!("{suite}: {why}"));
+        }
+    }
+
+    /// Counts a program that ended well without any result as a failure, too.
+    pub(super) fn must_have_results(&mut self, suite: &str) {
+        if self.results_seen == 0 {
+            self.must_have_failures(suite, "it reports no results");
+        }
+    }
+
+    /// Notes a suite that could not be run to its end, through no fault of its own.
+    pub(super) fn unfinished(&mut self, suite: &str, why: &str) {
+        self.unfinished.push(format!("{suite}: {why}"));
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.failures.extend(other.failures);
+        self.skipped.extend(other.skipped);
+        self.unfinished.extend(other.unfinished);
+        self.results_seen += other.results_seen;
+    }
+
+    /// The summary, for people and for whoever reads the last line.
+    pub(super) fn print(&self) {
+        for skipped in &self.skipped {
+            process::say(&format!("skipped: {skipped}"));
+        }
+        for failure in &self.failures {
+            process::say(&format!("failed: {failure}"));
+        }
+        for unfinished in &self.unfinished {
+            process::say(&format!("no result: {unfinished}"));
+        }
+        process::say(&format!("{} passed, {} failed", self.passed, self.failed));
+    }
+
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match (self.failed, self.unfinished.len()) {
+            (0, 0) => ExitCode::SUCCESS,
+            (0, _) => ExitCode::from(crate::node::Died::EXIT_CODE),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The number before `word` in "ok. 3 passed; 0 failed; …".
+fn count(counts: &str, word: &str) -> u64 {
+    let words: Vec<&str> = counts
+        .split([' ', ';'])
+        .filter(|word| !word.is_empty())
+        .collect();
+    let number = words
+        .windows(2)
+        .find(|pair| pair[1] == word)
+        .and_then(|pair| pair[0].parse().ok());
+    number.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(output: &str) -> Tally {
+        let mut tally = Tally::default();
+        output.lines().for_each(|line| tally.take_line("s", line));
+        tally
+    }
+
+    #[test]
+    fn results_of_several_programs_add_up() {
+        let tally = tally(
+            "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\
+             test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n\
+             test result: ok. 41 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out\n",
+        );
+        assert_eq!((tally.passed, tally.failed), (42, 1));
+        assert_eq!(tally.failures, ["s: b"]);
+    }
+
+    #[test]
+    fn a_skipped_test_is_named_with_its_reason() {
+        let tally = tally("test a::b ... ignored, needs a second node\ntest c ... ignored\n");
+        assert_eq!(
+            tally.skipped,
+            ["s: a::b: needs a second node", "s: c: it gives no reason"]
+        );
+    }
+
+    #[test]
+    fn a_program_that_says_nothing_has_failed() {
+        let mut tally = tally("thread main panicked\n");
+        tally.must_have_results("s");
+        assert_eq!(tally.failed, 1);
+    }
+
+    #[test]
+    fn a_dead_node_is_neither_passed_nor_failed() {
+        let mut tally = tally("test result: ok. 1 passed; 0 failed; 0 ignored\n");
+        tally.unfinished("s", "the node died");
+        assert_eq!((tally.passed, tally.failed), (1, 0));
+        assert_ne!(tally.exit_code(), ExitCode::SUCCESS);
+    }
+}
