@@ -143,6 +143,11 @@ impl Ring {
         Some((u16::try_from(head).unwrap(), len))
     }
 
+    /// Whether the device says, without event indices, that it wants to hear of chains.
+    pub(crate) fn notifications_wanted(&self) -> bool {
+        self.ram.read_u16(self.layout.used) == 0
+    }
+
     /// What the device wrote into `added`, with whatever else is in that room.
     pub(crate) fn written(&self, added: &Added) -> Vec<u8> {
         let parts = added.writable.iter();

@@ -50,6 +50,7 @@ pub struct VirtioPci {
     notifiers: Arc<[EventFd]>,
     binder: Arc<dyn NotifierBinder>,
     bar: Option<u64>,
+    unplugged: bool,
 }
 
 impl VirtioPci {
@@ -81,6 +82,7 @@ impl VirtioPci {
             notifiers,
             binder: wiring.binder,
             bar: None,
+            unplugged: false,
         };
         Ok((function, worker))
     }
@@ -194,7 +196,8 @@ impl PciFunction for VirtioPci {
     }
 
     fn write_bar(&mut self, offset: u64, data: &[u8]) {
-        let Some((region, offset)) = Region::at(offset) else {
+        let region = Region::at(offset).filter(|_| !self.unplugged);
+        let Some((region, offset)) = region else {
             return;
         };
         match region {
@@ -218,6 +221,8 @@ impl PciFunction for VirtioPci {
 
     fn unplugged(&mut self) {
         self.reset();
+        // A vCPU's write that was on its way must not wake the device up again.
+        self.unplugged = true;
         // Routes the driver left behind must not outlive the function.
         self.interrupt.msix().set_control(0);
     }

@@ -89,3 +89,60 @@ fn advance(vectors: &mut [libc::iovec], mut done: usize) -> &mut [libc::iovec] {
     }
     rest
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Transfers into buffers of the given lengths, `step` bytes a call; gives the file offset and the number of
+    /// bytes that each call asks for.
+    fn transfer_in_steps(lengths: &[usize], step: usize) -> io::Result<Vec<(i64, usize)>> {
+        let vectors = lengths.iter().map(|len| libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: *len,
+        });
+        let calls = RefCell::new(Vec::new());
+        let left = RefCell::new(lengths.iter().sum::<usize>());
+        transfer(vectors.collect(), 100, |_, count, offset| {
+            let mut left = left.borrow_mut();
+            assert!(count > 0 && usize::try_from(count).unwrap() <= lengths.len());
+            calls.borrow_mut().push((offset, *left));
+            let done = step.min(*left);
+            *left -= done;
+            libc::ssize_t::try_from(done).unwrap()
+        })?;
+        Ok(calls.into_inner())
+    }
+
+    #[test]
+    fn a_transfer_goes_on_where_the_kernel_stopped() {
+        let calls = transfer_in_steps(&[3, 4, 5], 5).unwrap();
+        assert_eq!(calls, [(100, 12), (105, 7), (110, 2)]);
+        assert_eq!(transfer_in_steps(&[3, 4, 5], 12).unwrap().len(), 1);
+        assert_eq!(transfer_in_steps(&[], 1).unwrap(), []);
+    }
+
+    #[test]
+    fn a_transfer_that_makes_no_progress_is_the_end_of_the_file() {
+        let error = transfer_in_steps(&[8], 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn what_is_left_begins_within_a_buffer() {
+        let base: *mut libc::c_void = std::ptr::null_mut();
+        let mut vectors = [3, 4, 5].map(|iov_len| libc::iovec {
+            iov_base: base,
+            iov_len,
+        });
+        let rest = advance(&mut vectors, 5);
+        let left: Vec<_> = rest
+            .iter()
+            .map(|v| (v.iov_base.addr(), v.iov_len))
+            .collect();
+        assert_eq!(left, [(2, 2), (0, 5)]);
+        assert_eq!(advance(rest, 7).len(), 0);
+    }
+}

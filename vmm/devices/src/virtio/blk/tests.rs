@@ -217,6 +217,26 @@ fn ranges_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_range_is_bounded_so_that_nobody_waits_long_for_it() {
+    let file = file(&[]);
+    file.set_len(1 << 32).unwrap();
+    let mut blk = blk(Disk::read_write(extent(&file, 0, 1 << 32)).unwrap());
+    for (sectors, status) in [(1 << 21, OK), ((1 << 21) + 1, IOERR)] {
+        let out = ranges(&[(0, sectors, 0)]);
+        assert_eq!(request(&mut blk, DISCARD, 0, &out, 0).0, status);
+    }
+}
+
+#[test]
+fn a_device_without_work_wants_to_be_notified() {
+    let (mut blk, _) = writable(&[0; 0x1000]);
+    blk.run(0);
+    assert!(blk.rings[0].notifications_wanted());
+    assert_eq!(request(&mut blk, FLUSH, 0, &[], 0).0, OK);
+    assert!(blk.rings[0].notifications_wanted());
+}
+
+#[test]
 fn the_serial_number_tells_disks_apart() {
     let (disk, _) = concatenation();
     let mut blk = blk(disk);

@@ -140,7 +140,7 @@ impl CommonConfig {
             (8, 4) => self.driver_feature_select = low_32(value),
             (12, 4) => self.write_features(low_32(value)),
             (16, 2) => interrupt.set_vector(None, low_16(value)),
-            (20, 1) => return self.write_status(data[0], interrupt),
+            (20, 1) => return self.write_status(data[0]),
             (22, 2) => self.queue_select = low_16(value),
             (26, 2) => interrupt.set_vector(Some(self.queue_select), low_16(value)),
             _ => self.write_queue(offset, data.len(), value),
@@ -157,7 +157,7 @@ impl CommonConfig {
         self.status.bits() | broken
     }
 
-    fn write_status(&mut self, bits: u8, interrupt: &VirtioInterrupt) -> Effect {
+    fn write_status(&mut self, bits: u8) -> Effect {
         let Ok(next) = self.status.apply(bits) else {
             guest_warn!(kind = self.kind, status = ?self.status, bits, "the driver skips a step");
             return Effect::None;
@@ -175,7 +175,6 @@ impl CommonConfig {
             }
             DeviceStatus::DriverOk if self.status != next => {
                 self.status = next;
-                interrupt.set_live();
                 return Effect::Activate;
             }
             _ => self.status = next,

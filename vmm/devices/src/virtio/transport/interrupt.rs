@@ -21,8 +21,6 @@ pub(super) struct VirtioInterrupt {
     isr: AtomicU8,
     generation: AtomicU8,
     broken: AtomicBool,
-    /// Only a driver that is ready gets interrupts.
-    live: AtomicBool,
 }
 
 impl VirtioInterrupt {
@@ -34,7 +32,6 @@ impl VirtioInterrupt {
             isr: AtomicU8::new(0),
             generation: AtomicU8::new(0),
             broken: AtomicBool::new(false),
-            live: AtomicBool::new(false),
         }
     }
 
@@ -43,17 +40,12 @@ impl VirtioInterrupt {
     }
 
     pub(super) fn reset(&self) {
-        self.live.store(false, SeqCst);
         self.broken.store(false, SeqCst);
         self.isr.store(0, SeqCst);
         self.config_vector.store(NO_VECTOR, SeqCst);
         for vector in &self.queue_vectors {
             vector.store(NO_VECTOR, SeqCst);
         }
-    }
-
-    pub(super) fn set_live(&self) {
-        self.live.store(true, SeqCst);
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -109,15 +101,12 @@ impl Interrupt for VirtioInterrupt {
 
     fn signal_config(&self) -> io::Result<()> {
         self.generation.fetch_add(1, SeqCst);
-        if self.live.load(SeqCst) {
-            self.raise(ISR_CONFIG, None)?;
-        }
-        Ok(())
+        self.raise(ISR_CONFIG, None)
     }
 
     fn needs_reset(&self) {
         self.broken.store(true, SeqCst);
-        // virtio 1.2 §2.1.2: the driver is told if it had got as far as being ready.
+        // virtio 1.2 §2.1.2: a driver that is ready is told, and only such a one has an active device.
         if let Err(error) = self.signal_config() {
             host_warn!(%error, "a driver can't be told to reset its device");
         }
