@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 
@@ -12,7 +14,7 @@ const BATCH: usize = 32;
 
 /// What to wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Interest {
+pub(crate) struct Interest {
     /// Something to read.
     pub read: bool,
     /// Room to write.
@@ -21,7 +23,7 @@ pub struct Interest {
 
 impl Interest {
     /// Waits for something to read.
-    pub const READ: Self = Self {
+    pub(crate) const READ: Self = Self {
         read: true,
         write: false,
     };
@@ -36,7 +38,7 @@ impl Interest {
 
 /// A descriptor that became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// What it was added as.
     pub token: u64,
     /// There is something to read, or its end.
@@ -51,19 +53,19 @@ pub struct Ready {
 ///
 /// It may itself be waited for through its own descriptor.
 #[derive(Debug)]
-pub struct EventLoop {
+pub(crate) struct EventLoop {
     epoll: OwnedFd,
 }
 
 impl EventLoop {
     /// An empty set.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         Ok(Self { epoll })
     }
 
     /// Waits for `fd`, too, and calls it `token`.
-    pub fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+    pub(crate) fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(
             &self.epoll,
             fd,
@@ -73,7 +75,7 @@ impl EventLoop {
     }
 
     /// Waits for something else of `fd`.
-    pub fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+    pub(crate) fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::modify(
             &self.epoll,
             fd,
@@ -83,24 +85,28 @@ impl EventLoop {
     }
 
     /// Waits for `fd` no more. One that was not waited for is no error.
-    pub fn remove(&self, fd: impl AsFd) -> io::Result<()> {
+    pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
         match epoll::delete(&self.epoll, fd) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Waits until something is ready.
-    pub fn wait(&self) -> io::Result<Vec<Ready>> {
-        self.collect(None)
+    /// Waits until something is ready, or for `timeout`.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        self.collect(timeout)
     }
 
     /// What is ready now, perhaps nothing.
-    pub fn poll(&self) -> io::Result<Vec<Ready>> {
-        self.collect(Some(rustix::event::Timespec::default()))
+    pub(crate) fn poll(&self) -> io::Result<Vec<Ready>> {
+        self.collect(Some(Timespec::default()))
     }
 
-    fn collect(&self, timeout: Option<rustix::event::Timespec>) -> io::Result<Vec<Ready>> {
+    fn collect(&self, timeout: Option<Timespec>) -> io::Result<Vec<Ready>> {
         let mut events = Vec::with_capacity(BATCH);
         match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -141,7 +147,7 @@ mod tests {
         events.add(&ours, 7, Interest::READ).unwrap();
         assert_eq!(events.poll().unwrap(), []);
         theirs.write_all(b"x").unwrap();
-        let ready = events.wait().unwrap();
+        let ready = events.wait(None).unwrap();
         assert_eq!(ready.len(), 1);
         assert!(ready[0].token == 7 && ready[0].read && !ready[0].write && !ready[0].hangup);
     }
@@ -152,7 +158,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         events.add(&ours, 1, Interest::default()).unwrap();
         drop(theirs);
-        assert!(events.wait().unwrap()[0].hangup);
+        assert!(events.wait(None).unwrap()[0].hangup);
         events.remove(&ours).unwrap();
         events.remove(&ours).unwrap();
         assert_eq!(events.poll().unwrap(), []);
@@ -165,6 +171,6 @@ mod tests {
         inner.add(&ours, 1, Interest::READ).unwrap();
         outer.add(&inner, 2, Interest::READ).unwrap();
         theirs.write_all(b"x").unwrap();
-        assert_eq!(outer.wait().unwrap()[0].token, 2);
+        assert_eq!(outer.wait(None).unwrap()[0].token, 2);
     }
 }

@@ -6,7 +6,30 @@
 //! connected to the control socket.
 #![deny(clippy::cast_possible_truncation)]
 
-pub mod builtin;
-pub mod event_loop;
-pub mod log;
-pub mod vsock;
+pub mod api;
+mod builtin;
+mod console;
+mod event_loop;
+pub mod exit_code;
+mod files;
+pub mod inherited;
+mod io_thread;
+pub mod jail;
+mod log;
+pub mod machine;
+mod milestone;
+pub mod seccomp;
+mod services;
+pub mod signals;
+mod vsock;
+
+pub use builtin::{Kvm, KvmError};
+pub use exit_code::ExitCode;
+
+/// `error` and its causes on one line: "build the machine: set KVM up: create a vCPU: no space".
+pub fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

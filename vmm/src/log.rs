@@ -21,7 +21,7 @@ mod frame;
 use frame::{Frame, Frames, Kind};
 
 /// The guest's port for output.
-pub const PORT: u32 = 1025;
+pub(crate) const PORT: u32 = 1025;
 
 /// Most bytes of acknowledgements that the guest may leave unread, beyond what it has told us to have
 /// room for.
@@ -120,7 +120,7 @@ impl Table {
 
 /// The host's end of a guest's log connection.
 #[derive(Debug)]
-pub struct LogEnd {
+pub(crate) struct LogEnd {
     logs: Arc<Logs>,
     frames: Frames,
     /// Acknowledgements on their way to the guest.
@@ -129,7 +129,7 @@ pub struct LogEnd {
 
 impl LogEnd {
     /// An end that writes to `logs`.
-    pub fn new(logs: Arc<Logs>) -> Self {
+    pub(crate) fn new(logs: Arc<Logs>) -> Self {
         Self {
             logs,
             frames: Frames::default(),

@@ -16,15 +16,15 @@ mod ports;
 mod socket_end;
 mod tick;
 
-pub use mux::{Connect, Mux};
+pub(crate) use mux::{Connect, Mux};
 
 /// Address of the guest: every guest's, since no guest sees another.
-pub const GUEST_CID: u64 = 3;
+pub(crate) const GUEST_CID: u64 = 3;
 /// The port that the agent connects to when it is ready.
-pub const READY_PORT: u32 = 1024;
+pub(crate) const READY_PORT: u32 = 1024;
 
 /// The host's end of one stream. No call blocks; `WouldBlock` means to try again later.
-pub trait HostEnd: Send {
+pub(crate) trait HostEnd: Send {
     /// Bytes for the guest; none means that there will be no more.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 pub enum Event {
     /// The vCPUs run.
     Running,
-    /// The machine is over; the process ends after this.
+    /// The agent in the guest answers on its port.
+    GuestReady,
+    /// The machine is over; the process ends soon after this.
     Stopped {
         /// How it ended.
         how: Stop,

@@ -17,14 +17,15 @@ pub struct MachineSpec {
     pub vcpus: u32,
     /// Guest memory at boot, in MiB.
     pub memory_mib: u64,
-    /// The guest kernel: an uncompressed ELF with a PVH note.
+    /// The guest kernel: an uncompressed ELF with a PVH note. Opened for this machine alone, since the
+    /// position in the file is used.
     pub kernel: FdIndex,
     /// Initial RAM disk.
     pub initramfs: FdIndex,
     /// Kernel command line, whole; at most 2047 bytes.
     pub cmdline: String,
-    /// Where the serial console's output goes: the write end is bounded by the VMM at
-    /// [`Self::console_limit_bytes`], oldest output first to go.
+    /// Where the serial console's output goes: a file open for reading and writing, which is emptied. It is
+    /// plain text and never longer than [`Self::console_limit_bytes`]; the oldest output goes first.
     pub console: FdIndex,
     /// Most bytes of console output that are kept.
     pub console_limit_bytes: u64,

@@ -36,7 +36,8 @@ pub enum Request {
     },
     /// What the machine is doing. Answered by [`Reply::Status`].
     Status,
-    /// Turn this connection into a stream of [`crate::Event`]s, beginning with the present state.
+    /// Turn this connection into a stream of [`crate::Event`]s: after [`Reply::Done`] come those that have
+    /// happened already, then those to come. Nothing else can be asked on it any more.
     Subscribe,
     /// End the machine and the process. What is still running in the guest is lost.
     Kill,

@@ -27,10 +27,10 @@ const OEM_REVISION: u32 = 1;
 const NO_VGA_ASPM_RTC: u16 = 1 << 2 | 1 << 4 | 1 << 5;
 
 /// Most vCPUs: ids of a local APIC structure have eight bits, of which 0xff means all.
-pub const MAX_VCPUS: u32 = 255;
+pub(super) const MAX_VCPUS: u32 = 255;
 
 /// Writes the tables for `vcpus` to [`layout::ACPI`], the RSDP first.
-pub fn write(memory: &GuestMemoryMmap, vcpus: u8) -> Result<(), GuestMemoryError> {
+pub(super) fn write(memory: &GuestMemoryMmap, vcpus: u8) -> Result<(), GuestMemoryError> {
     memory.write_slice(&tables(vcpus), GuestAddress(layout::ACPI.start))
 }
 

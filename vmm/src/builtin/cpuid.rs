@@ -28,7 +28,7 @@ const LEVEL_CORE: u32 = 2;
 /// The CPUID of vCPU `id` of `vcpus`: one socket whose every core is one vCPU.
 ///
 /// One socket, because Linux calibrates the clock of each socket by itself.
-pub fn for_vcpu(supported: &CpuId, id: u8, vcpus: u8) -> CpuId {
+pub(super) fn for_vcpu(supported: &CpuId, id: u8, vcpus: u8) -> CpuId {
     let topology = Topology { id, vcpus };
     let entries: Vec<_> = supported
         .as_slice()

@@ -48,7 +48,7 @@ pub enum KernelError {
 }
 
 /// Places everything, and returns the address at which the first vCPU enters the kernel.
-pub fn load(
+pub(super) fn load(
     memory: &GuestMemoryMmap,
     kernel: &mut File,
     initramfs: &File,

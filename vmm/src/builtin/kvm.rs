@@ -52,7 +52,11 @@ pub enum KvmError {
     },
 }
 
-fn call<T>(doing: &'static str, result: Result<T, kvm_ioctls::Error>) -> Result<T, KvmError> {
+/// `result`, with what we were doing.
+pub(super) fn call<T>(
+    doing: &'static str,
+    result: Result<T, kvm_ioctls::Error>,
+) -> Result<T, KvmError> {
     result.map_err(|source| KvmError::Call { doing, source })
 }
 
@@ -116,6 +120,11 @@ pub struct Vm {
 }
 
 impl Vm {
+    /// The memory it runs in.
+    pub fn memory(&self) -> &GuestMemoryMmap {
+        &self.memory
+    }
+
     /// Makes a vCPU. Its owner must keep this machine alive for as long.
     pub fn create_vcpu(self: &Arc<Self>, id: u8) -> Result<VcpuFd, KvmError> {
         call("create a vCPU", self.fd.create_vcpu(id.into()))

@@ -17,60 +17,57 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// Where the boot parameters of PVH lie.
-pub const START_INFO: u64 = 0x6000;
+pub(super) const START_INFO: u64 = 0x6000;
 /// The list of modules, of which the initramfs is the only one.
-pub const MODULE_LIST: u64 = 0x6040;
+pub(super) const MODULE_LIST: u64 = 0x6040;
 /// The memory map.
-pub const MEMORY_MAP: u64 = 0x7000;
+pub(super) const MEMORY_MAP: u64 = 0x7000;
 /// The kernel's command line, zero-terminated.
-pub const CMDLINE: u64 = 0x2_0000;
+pub(super) const CMDLINE: u64 = 0x2_0000;
 /// Longest command line a stock kernel keeps, without its end marker.
-pub const CMDLINE_LIMIT: usize = 2047;
+pub(super) const CMDLINE_LIMIT: usize = 2047;
 
 /// Where low memory is interrupted by what a PC had there.
-pub const LEGACY_HOLE: Range<u64> = 0x9_fc00..MIB;
+pub(super) const LEGACY_HOLE: Range<u64> = 0x9_fc00..MIB;
 /// ACPI tables.
-pub const ACPI: Range<u64> = 0xe_0000..0xf_f000;
+pub(super) const ACPI: Range<u64> = 0xe_0000..0xf_f000;
 /// One page that holds the VM generation id.
-pub const VM_GENERATION_ID: u64 = 0xf_f000;
+pub(super) const VM_GENERATION_ID: u64 = 0xf_f000;
 /// Where ordinary RAM begins.
-pub const HIGH_RAM: u64 = MIB;
+pub(super) const HIGH_RAM: u64 = MIB;
 
 /// Where RAM makes room for devices.
-pub const DEVICE_GAP: Range<u64> = 3 * GIB..4 * GIB;
+pub(super) const DEVICE_GAP: Range<u64> = 3 * GIB..4 * GIB;
 /// BARs of PCI devices.
-pub const PCI_WINDOW: Range<u64> = 0xc000_0000..0xe000_0000;
+pub(super) const PCI_WINDOW: Range<u64> = 0xc000_0000..0xe000_0000;
 /// Configuration space of PCI bus 0.
-pub const ECAM: Range<u64> = 0xe000_0000..0xe010_0000;
+pub(super) const ECAM: Range<u64> = 0xe000_0000..0xe010_0000;
 /// The I/O APIC.
-pub const IO_APIC: u64 = 0xfec0_0000;
+pub(super) const IO_APIC: u64 = 0xfec0_0000;
 /// The local APIC of each vCPU.
-pub const LOCAL_APIC: u64 = 0xfee0_0000;
+pub(super) const LOCAL_APIC: u64 = 0xfee0_0000;
 /// One page that KVM may use for itself on Intel.
-pub const KVM_IDENTITY_MAP: u64 = 0xfffb_c000;
+pub(super) const KVM_IDENTITY_MAP: u64 = 0xfffb_c000;
 /// Three pages of the same kind.
-pub const KVM_TSS: u64 = 0xfffb_d000;
+pub(super) const KVM_TSS: u64 = 0xfffb_d000;
 
 /// Ports of the serial console.
-pub const SERIAL_PORTS: Range<u16> = 0x3f8..0x400;
+pub(super) const SERIAL_PORTS: Range<u16> = 0x3f8..0x400;
 /// Interrupt of the serial console.
-pub const SERIAL_GSI: u32 = 4;
+pub(super) const SERIAL_GSI: u32 = 4;
 /// The ACPI sleep control register; the byte after it is the sleep status register.
-pub const SLEEP_PORT: u16 = 0x600;
+pub(super) const SLEEP_PORT: u16 = 0x600;
 /// The ACPI reset register.
-pub const RESET_PORT: u16 = 0x602;
+pub(super) const RESET_PORT: u16 = 0x602;
 /// What the guest writes there.
-pub const RESET_VALUE: u8 = 1;
+pub(super) const RESET_VALUE: u8 = 1;
 /// Sleep type of the soft-off state.
-pub const SLEEP_TYPE_OFF: u8 = 5;
+pub(super) const SLEEP_TYPE_OFF: u8 = 5;
 /// PCI configuration by ports, for a kernel that mistrusts the ECAM.
-pub const PCI_CONFIG_PORTS: Range<u16> = 0xcf8..0xd00;
-
-/// Interrupts below this number are pins of the I/O APIC, those from here on are messages.
-pub const FIRST_MSI_GSI: u32 = 24;
+pub(super) const PCI_CONFIG_PORTS: Range<u16> = 0xcf8..0xd00;
 
 /// The parts of guest memory that are RAM regions of the host, for a guest of `bytes`.
-pub fn ram_regions(bytes: u64) -> Vec<Range<u64>> {
+pub(super) fn ram_regions(bytes: u64) -> Vec<Range<u64>> {
     let low = bytes.min(DEVICE_GAP.start);
     let high = bytes - low;
     [0..low, DEVICE_GAP.end..DEVICE_GAP.end + high]

@@ -6,9 +6,9 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 use super::layout;
 
 /// Least memory that a stock kernel boots in, with our initramfs and no container yet.
-pub const MIN_MEMORY_MIB: u64 = 96;
+pub(super) const MIN_MEMORY_MIB: u64 = 96;
 /// Most memory, so that no address computation can overflow; guest-physical addresses end before it.
-pub const MAX_MEMORY_MIB: u64 = 1 << 24;
+pub(super) const MAX_MEMORY_MIB: u64 = 1 << 24;
 
 /// Guest memory can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum MemoryError {
 /// Anonymous and private, so that the host may back it with huge pages, which it seldom does for
 /// shared memory; no other process maps it. Pages are charged to the pod's cgroup when the guest first
 /// touches them.
-pub fn map(memory_mib: u64) -> Result<GuestMemoryMmap, MemoryError> {
+pub(super) fn map(memory_mib: u64) -> Result<GuestMemoryMmap, MemoryError> {
     if !(MIN_MEMORY_MIB..=MAX_MEMORY_MIB).contains(&memory_mib) {
         return Err(MemoryError::Size(memory_mib));
     }

@@ -22,7 +22,7 @@ const DATA: u8 = 0x3;
 const TASK: u8 = 0xb;
 
 /// General registers at the PVH entry: EBX points to the start info.
-pub fn at_entry(entry: GuestAddress) -> kvm_regs {
+pub(super) fn at_entry(entry: GuestAddress) -> kvm_regs {
     kvm_regs {
         rip: entry.0,
         rbx: layout::START_INFO,
@@ -33,7 +33,7 @@ pub fn at_entry(entry: GuestAddress) -> kvm_regs {
 
 /// Turns the reset state `sregs` into that of the PVH entry: 32-bit protected mode without paging,
 /// all segments flat.
-pub fn enter_protected_mode(sregs: &mut kvm_sregs) {
+pub(super) fn enter_protected_mode(sregs: &mut kvm_sregs) {
     sregs.cr0 = CR0_PROTECTED_MODE | CR0_EXTENSION_TYPE;
     sregs.cr4 = 0;
     sregs.cs = flat(CODE);
@@ -68,7 +68,7 @@ fn flat(type_: u8) -> kvm_segment {
 }
 
 /// Floating point as after FNINIT.
-pub fn fpu() -> kvm_fpu {
+pub(super) fn fpu() -> kvm_fpu {
     kvm_fpu {
         fcw: 0x37f,
         mxcsr: 0x1f80,
@@ -77,7 +77,7 @@ pub fn fpu() -> kvm_fpu {
 }
 
 /// Model-specific registers that firmware sets on a PC.
-pub fn msrs() -> Msrs {
+pub(super) fn msrs() -> Msrs {
     let entry = |index, data| kvm_msr_entry {
         index,
         data,

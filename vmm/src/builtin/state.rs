@@ -9,7 +9,7 @@ use std::fmt;
 
 /// Where a machine is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MachineState {
+pub(super) enum MachineState {
     /// Not booted yet.
     Created,
     /// Its vCPUs run.
@@ -20,7 +20,7 @@ pub enum MachineState {
 
 /// What may happen to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(super) enum Event {
     /// It is to boot.
     Boot,
     /// A device is to come or to go.
@@ -39,7 +39,7 @@ pub struct Denied {
 
 impl MachineState {
     /// The state after `event`, or why the event is not allowed now.
-    pub fn apply(self, event: Event) -> Result<Self, Denied> {
+    pub(super) fn apply(self, event: Event) -> Result<Self, Denied> {
         use {Event as E, MachineState as S};
         Ok(match (self, event) {
             (S::Created, E::Boot) | (S::Running, E::Change) => S::Running,

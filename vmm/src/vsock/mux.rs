@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_HOST_PORT: u32 = 1 << 30;
 
 /// Finds the host end for a stream that the guest wants to one of our ports; none refuses it.
-pub type Connect = Box<dyn FnMut(u32) -> Option<Box<dyn HostEnd>> + Send>;
+pub(crate) type Connect = Box<dyn FnMut(u32) -> Option<Box<dyn HostEnd>> + Send>;
 
 /// What a descriptor is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ struct Visitor {
 }
 
 /// The multiplexer: the guest's packets on one side, the host's sockets on the other.
-pub struct Mux {
+pub(crate) struct Mux {
     listener: OwnedFd,
     events: EventLoop,
     tick: Tick,
@@ -111,7 +111,7 @@ pub struct Mux {
 
 impl Mux {
     /// Serves host programs at `listener`, and the guest with what `connect` finds.
-    pub fn new(listener: OwnedFd, connect: Connect) -> io::Result<Self> {
+    pub(crate) fn new(listener: OwnedFd, connect: Connect) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&listener, true)?;
         let (events, tick) = (EventLoop::new()?, Tick::new()?);
         events.add(&listener, Token::Listener.encode(), Interest::READ)?;

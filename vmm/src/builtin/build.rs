@@ -1,0 +1,292 @@
+//! Building a machine: from its description to vCPUs that only have to run.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError, GuestMemoryMmap};
+use vmm_api::{ErrorCode, MachineSpec};
+use vmm_devices::bus::{BusError, SharedDevice};
+use vmm_devices::pci::{ConfigPorts, Ecam, PciRoot};
+use vmm_devices::serial::Serial;
+use vmm_devices::virtio::rng::Rng;
+use vmm_devices::virtio::vsock::Vsock;
+use vmm_devices::{Bus, MmioDevice};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use super::devices::Wires;
+use super::kernel::{self, KernelError};
+use super::kvm::{Kvm, KvmError, Vm};
+use super::memory::{self, MemoryError};
+use super::power::{self, Power};
+use super::state::MachineState;
+use super::vcpu::{Buses, StartError, Vcpu};
+use super::{AttachError, Builtin, Parts, Thread, Threads, acpi, cpuid, layout};
+use crate::console::Console;
+use crate::files::{FileError, Files};
+use crate::io_thread::IoThread;
+use crate::machine::{self, Surroundings};
+use crate::services;
+use crate::vsock::{GUEST_CID, Mux};
+
+/// The machine can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// There is no usable KVM.
+    #[error("use KVM: {0}")]
+    NoKvm(String),
+    /// KVM refused.
+    #[error("set KVM up")]
+    Kvm(#[from] KvmError),
+    /// A number of vCPUs that can't be.
+    #[error("vcpus = {vcpus} is not between 1 and {most}")]
+    Vcpus {
+        /// How many were asked for.
+        vcpus: u32,
+        /// How many there can be.
+        most: u32,
+    },
+    /// A descriptor is not there.
+    #[error("find the machine's files")]
+    File(#[from] FileError),
+    /// No memory.
+    #[error("provide guest memory")]
+    Memory(#[from] MemoryError),
+    /// The kernel, the initramfs or the command line.
+    #[error("place the kernel")]
+    Kernel(#[from] KernelError),
+    /// What firmware would leave in memory.
+    #[error("write firmware tables")]
+    Tables(#[source] GuestMemoryError),
+    /// Devices that every machine has.
+    #[error("place a device on its bus")]
+    Bus(#[from] BusError),
+    /// A device of this machine's.
+    #[error("build device {index} of the machine")]
+    Device {
+        /// Its position in `devices`.
+        index: usize,
+        /// Why not.
+        source: AttachError,
+    },
+    /// A device that every machine has.
+    #[error("build the {device}")]
+    Own {
+        /// Which.
+        device: &'static str,
+        /// Why not.
+        source: AttachError,
+    },
+    /// The console file.
+    #[error("use the console's file")]
+    Console(#[source] io::Error),
+    /// Descriptors or threads of our own.
+    #[error("{doing}")]
+    Io {
+        /// What for.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl BuildError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoKvm(_) | Self::Kvm(_) => ErrorCode::Unavailable,
+            Self::Memory(MemoryError::Map { .. }) => ErrorCode::NoSpace,
+            Self::Vcpus { .. }
+            | Self::File(_)
+            | Self::Memory(_)
+            | Self::Kernel(_)
+            | Self::Device { .. } => ErrorCode::Invalid,
+            _ => ErrorCode::Internal,
+        }
+    }
+}
+
+impl From<BuildError> for machine::Error {
+    fn from(error: BuildError) -> Self {
+        Self::new(error.code(), error)
+    }
+}
+
+impl From<StartError> for machine::Error {
+    fn from(error: StartError) -> Self {
+        Self::new(ErrorCode::Internal, error)
+    }
+}
+
+fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> BuildError {
+    move |source| BuildError::Io { doing, source }
+}
+
+pub(super) fn build(
+    spec: &MachineSpec,
+    files: &Files,
+    surroundings: Surroundings,
+) -> Result<Builtin, BuildError> {
+    let kvm = (*surroundings.kvm).as_ref();
+    let kvm = kvm.map_err(|error| BuildError::NoKvm(crate::chain(error)))?;
+    let vcpus = check_vcpus(spec.vcpus, kvm)?;
+    let memory = memory::map(spec.memory_mib)?;
+    let entry = kernel::load(
+        &memory,
+        &mut files.file("kernel", spec.kernel)?,
+        &files.file("initramfs", spec.initramfs)?,
+        &spec.cmdline,
+    )?;
+    write_firmware(&memory, vcpus)?;
+    let vm = kvm.create_vm(memory)?;
+    let buses = make_buses(&vm, spec, files, &surroundings)?;
+    let parts = make_parts(&vm, &buses, spec, files, &surroundings)?;
+    let vcpus = make_vcpus(kvm, &vm, vcpus, entry, &buses)?;
+    Ok(Builtin {
+        state: MachineState::Created,
+        surroundings,
+        vcpus,
+        running: None,
+        parts: Some(parts),
+    })
+}
+
+fn check_vcpus(vcpus: u32, kvm: &Kvm) -> Result<u8, BuildError> {
+    let most = u32::try_from(kvm.max_vcpus()).unwrap_or(u32::MAX);
+    let most = most.min(acpi::MAX_VCPUS);
+    match u8::try_from(vcpus) {
+        Ok(number @ 1..) if vcpus <= most => Ok(number),
+        _ => Err(BuildError::Vcpus { vcpus, most }),
+    }
+}
+
+/// Writes what firmware would leave behind: tables, and the id of this generation of the machine.
+fn write_firmware(memory: &GuestMemoryMmap, vcpus: u8) -> Result<(), BuildError> {
+    acpi::write(memory, vcpus).map_err(BuildError::Tables)?;
+    let mut generation = [0; 16];
+    rustix::rand::getrandom(&mut generation, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| io_error("draw a generation id")(error.into()))?;
+    memory
+        .write_slice(&generation, GuestAddress(layout::VM_GENERATION_ID))
+        .map_err(BuildError::Tables)
+}
+
+/// Both buses, with what is on the port bus.
+fn make_buses(
+    vm: &Vm,
+    spec: &MachineSpec,
+    files: &Files,
+    surroundings: &Surroundings,
+) -> Result<Buses, BuildError> {
+    let ports = Arc::new(Bus::new());
+    let power = Power::new(Arc::clone(&surroundings.end));
+    ports.insert(layout::SLEEP_PORT.into(), power::PORTS, shared(power))?;
+    let serial = make_serial(vm, spec, files)?;
+    ports.insert(layout::SERIAL_PORTS.start.into(), 8, serial)?;
+    Ok(Buses {
+        ports,
+        memory: Arc::new(Bus::new()),
+    })
+}
+
+fn make_serial(vm: &Vm, spec: &MachineSpec, files: &Files) -> Result<SharedDevice, BuildError> {
+    let file = files.file("console", spec.console)?;
+    let console = Console::new(file, spec.console_limit_bytes).map_err(BuildError::Console)?;
+    let interrupt = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK)
+        .map_err(io_error("make the serial port's interrupt"))?;
+    vm.bind_interrupt(&interrupt, layout::SERIAL_GSI)?;
+    Ok(shared(Serial::new(interrupt, console)))
+}
+
+fn shared(device: impl MmioDevice + 'static) -> SharedDevice {
+    Arc::new(Mutex::new(device))
+}
+
+/// The PCI bus with all devices on it, and the threads that work for them.
+fn make_parts(
+    vm: &Arc<Vm>,
+    buses: &Buses,
+    spec: &MachineSpec,
+    files: &Files,
+    surroundings: &Surroundings,
+) -> Result<Parts, BuildError> {
+    let mut parts = Parts {
+        buses: buses.clone(),
+        root: make_root(buses)?,
+        wires: Wires::new(Arc::clone(vm)),
+        threads: start_threads(surroundings)?,
+        devices: BTreeMap::new(),
+    };
+    let vsock = make_vsock(spec, files, surroundings)?;
+    let own = |device| move |source| BuildError::Own { device, source };
+    parts
+        .plug(Box::new(vsock), Thread::Io, None)
+        .map_err(own("vsock device"))?;
+    parts
+        .plug(Box::new(Rng::new()), Thread::Io, None)
+        .map_err(own("random number device"))?;
+    for (index, device) in spec.devices.iter().enumerate() {
+        parts
+            .attach(device, files)
+            .map_err(|source| BuildError::Device { index, source })?;
+    }
+    Ok(parts)
+}
+
+fn make_root(buses: &Buses) -> Result<Arc<PciRoot>, BuildError> {
+    let window = &layout::PCI_WINDOW;
+    let address = |address| u32::try_from(address).expect("below 4 GiB");
+    let root = PciRoot::new(
+        Arc::clone(&buses.memory),
+        address(window.start)..address(window.end),
+    );
+    let ecam = &layout::ECAM;
+    let registers = shared(Ecam::new(Arc::clone(&root)));
+    buses
+        .memory
+        .insert(ecam.start, ecam.end - ecam.start, registers)?;
+    let ports = shared(ConfigPorts::new(Arc::clone(&root)));
+    buses
+        .ports
+        .insert(layout::PCI_CONFIG_PORTS.start.into(), 8, ports)?;
+    Ok(root)
+}
+
+fn start_threads(surroundings: &Surroundings) -> Result<Threads, BuildError> {
+    let start = |name| {
+        let Surroundings { filters, end, .. } = surroundings.clone();
+        IoThread::spawn(name, filters, end).map_err(io_error("start an I/O thread"))
+    };
+    Ok(Threads {
+        io: start("io")?,
+        disk: start("disk")?,
+    })
+}
+
+fn make_vsock(
+    spec: &MachineSpec,
+    files: &Files,
+    surroundings: &Surroundings,
+) -> Result<Vsock, BuildError> {
+    let listener = files.fd("vsock.listener", spec.vsock.listener)?;
+    let connect = services::for_guest(&surroundings.logs, &surroundings.ready);
+    Mux::new(listener, connect)
+        .and_then(|mux| Vsock::new(GUEST_CID, Box::new(mux)))
+        .map_err(io_error("set streams between host and guest up"))
+}
+
+fn make_vcpus(
+    kvm: &Kvm,
+    vm: &Arc<Vm>,
+    vcpus: u8,
+    entry: GuestAddress,
+    buses: &Buses,
+) -> Result<Vec<Vcpu>, BuildError> {
+    let supported = kvm.supported_cpuid()?;
+    (0..vcpus)
+        .map(|id| {
+            let cpuid = cpuid::for_vcpu(&supported, id, vcpus);
+            Ok(Vcpu::new(vm, id, &cpuid, entry, buses.clone())?)
+        })
+        .collect()
+}

@@ -1,0 +1,172 @@
+//! Virtio devices of the machine: made from their descriptions, plugged in, worked for, and taken out.
+
+use std::io;
+use std::sync::Arc;
+
+use vm_memory::GuestMemoryAtomic;
+use vmm_api::{BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, ErrorCode};
+use vmm_devices::NotifierBinder;
+use vmm_devices::pci::PlugError;
+use vmm_devices::virtio::blk::{Blk, Disk, DiskError, Extent, SerialNumberError};
+use vmm_devices::virtio::transport::{VirtioPci, Wiring, vector_count};
+use vmm_devices::virtio::{Memory, VirtioDevice};
+
+use super::kvm::Vm;
+use super::vectors::Vectors;
+use super::{Device, Parts, Thread};
+use crate::files::{FileError, Files};
+use crate::machine;
+
+/// A device can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// A descriptor is not there.
+    #[error("find the files of a device")]
+    File(#[from] FileError),
+    /// Its serial number is none.
+    #[error("serial")]
+    Serial(#[from] SerialNumberError),
+    /// Some device has that serial number, by which the guest tells them apart.
+    #[error("serial: {0:?} is taken by another device")]
+    SerialTaken(String),
+    /// Its content is none.
+    #[error("extents")]
+    Disk(#[from] DiskError),
+    /// A writable device must be one piece of one file.
+    #[error("extents: a writable device has exactly one, not {0}")]
+    Extents(usize),
+    /// There is no room for it on the bus.
+    #[error("plug the device in")]
+    Plug(#[from] PlugError),
+    /// Descriptors of its own can't be had.
+    #[error("make the device's descriptors")]
+    Io(#[from] io::Error),
+}
+
+impl AttachError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Plug(_) => ErrorCode::NoSpace,
+            Self::Io(_) => ErrorCode::Internal,
+            _ => ErrorCode::Invalid,
+        }
+    }
+}
+
+impl From<AttachError> for machine::Error {
+    fn from(error: AttachError) -> Self {
+        Self::new(error.code(), error)
+    }
+}
+
+/// A device can't be taken out.
+#[derive(Debug, thiserror::Error)]
+pub enum DetachError {
+    /// There is none, or it belongs to the machine.
+    #[error("no device was attached at {0}")]
+    NotAttached(DeviceAddress),
+}
+
+impl From<DetachError> for machine::Error {
+    fn from(error: DetachError) -> Self {
+        Self::new(ErrorCode::NotFound, error)
+    }
+}
+
+/// What connects devices to the machine.
+pub(super) struct Wires {
+    vm: Arc<Vm>,
+    memory: Memory,
+}
+
+impl Wires {
+    pub(super) fn new(vm: Arc<Vm>) -> Self {
+        let memory = GuestMemoryAtomic::new(vm.memory().clone());
+        Self { vm, memory }
+    }
+
+    fn wiring(&self, device: &dyn VirtioDevice) -> Wiring {
+        let vectors = Vectors::new(Arc::clone(&self.vm), vector_count(device));
+        Wiring {
+            memory: self.memory.clone(),
+            vectors: Arc::new(vectors),
+            binder: Arc::clone(&self.vm) as Arc<dyn NotifierBinder>,
+        }
+    }
+}
+
+impl Parts {
+    /// Makes the device that `spec` describes and plugs it in.
+    pub(super) fn attach(
+        &mut self,
+        spec: &DeviceSpec,
+        files: &Files,
+    ) -> Result<DeviceAddress, AttachError> {
+        let DeviceSpec::Blk(spec) = spec;
+        let taken = |device: &Device| device.attached.as_ref() == Some(&spec.serial);
+        if self.devices.values().any(taken) {
+            return Err(AttachError::SerialTaken(spec.serial.clone()));
+        }
+        let blk = blk(spec, files)?;
+        let slot = self.plug(Box::new(blk), Thread::Disk, Some(spec.serial.clone()))?;
+        Ok(DeviceAddress { slot })
+    }
+
+    /// Takes a device out that was attached.
+    pub(super) fn detach(&mut self, address: DeviceAddress) -> Result<(), DetachError> {
+        let attached = |device: &Device| device.attached.is_some();
+        if !self.devices.get(&address.slot).is_some_and(attached) {
+            return Err(DetachError::NotAttached(address));
+        }
+        self.root.unplug(address.slot);
+        if let Some(device) = self.devices.remove(&address.slot) {
+            self.threads.get(device.thread).remove(address.slot);
+        }
+        Ok(())
+    }
+
+    /// Plugs `device` in and lets `thread` work for it. Gives its slot.
+    pub(super) fn plug(
+        &mut self,
+        device: Box<dyn VirtioDevice>,
+        thread: Thread,
+        attached: Option<String>,
+    ) -> Result<u8, AttachError> {
+        let wiring = self.wires.wiring(&*device);
+        let (function, worker) = VirtioPci::new(device, wiring)?;
+        let slot = self.root.plug(function)?;
+        let worker = Arc::new(worker);
+        self.threads.get(thread).add(slot, Arc::clone(&worker));
+        let device = Device {
+            worker,
+            thread,
+            attached,
+        };
+        self.devices.insert(slot, device);
+        Ok(slot)
+    }
+}
+
+fn blk(spec: &BlkSpec, files: &Files) -> Result<Blk, AttachError> {
+    let extents = spec
+        .extents
+        .iter()
+        .map(|extent| {
+            Ok(Extent {
+                file: Arc::new(files.file("extents.file", extent.file)?),
+                offset: extent.offset,
+                len: extent.len,
+            })
+        })
+        .collect::<Result<Vec<_>, FileError>>()?;
+    let disk = match spec.access {
+        BlkAccess::ReadOnly => Disk::read_only(extents)?,
+        BlkAccess::ReadWrite => {
+            let count = extents.len();
+            let [extent] =
+                <[Extent; 1]>::try_from(extents).map_err(|_| AttachError::Extents(count))?;
+            Disk::read_write(extent)?
+        }
+    };
+    Ok(Blk::new(disk, spec.serial.parse()?))
+}
