@@ -5,6 +5,7 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+pub mod exit_record;
 pub mod log_frame;
 pub mod version;
 

@@ -14,3 +14,9 @@ pub const LOG_PORT: u32 = 1025;
 
 /// Most bytes of one message either way.
 pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// What an agent says of itself, in [`crate::v1::HelloReply`] and as the one line with which a guest's
+/// agent reports to the host that it is ready.
+pub fn build_line(version: &str) -> String {
+    format!("bulkhead-agent {version} protocol {OLDEST}..{PROTOCOL}")
+}

@@ -1,0 +1,200 @@
+//! The agent itself: one sandbox, its containers, and what they have in common.
+
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use agent_api::v1;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OnceCell};
+
+use crate::Error;
+use crate::container::Container;
+use crate::container::cgroup::is_name;
+use crate::container::create;
+use crate::events::Events;
+use crate::guest::disks::Disks;
+use crate::mode::Mode;
+use crate::reaper::Reaper;
+use crate::sandbox::Sandbox;
+
+mod record;
+
+/// One pod's agent.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) mode: Mode,
+    pub(crate) reaper: Arc<Reaper>,
+    pub(crate) events: Events,
+    pub(crate) disks: Arc<Disks>,
+    sandbox: OnceCell<Sandbox>,
+    containers: Mutex<HashMap<String, Entry>>,
+    /// Everything has ended and the agent may too.
+    pub(crate) ended: Notify,
+}
+
+/// A name that is taken.
+#[derive(Clone, Debug)]
+enum Entry {
+    /// By a container that is being made or removed.
+    Busy,
+    /// By one that is there.
+    There(Arc<Container>),
+}
+
+impl Agent {
+    /// An agent without a sandbox yet.
+    pub(crate) fn new(mode: Mode, reaper: Arc<Reaper>) -> Arc<Self> {
+        Arc::new(Self {
+            mode,
+            reaper,
+            events: Events::default(),
+            disks: Arc::default(),
+            sandbox: OnceCell::new(),
+            containers: Mutex::default(),
+            ended: Notify::new(),
+        })
+    }
+
+    /// Makes the sandbox, once. A repetition is fine, a different sandbox is not.
+    pub(crate) async fn configure(
+        &self,
+        request: v1::ConfigureSandboxRequest,
+    ) -> Result<(), Error> {
+        let wanted = request.clone();
+        let made = self
+            .sandbox
+            .get_or_try_init(|| Sandbox::configure(self.mode, &self.reaper, request))
+            .await?;
+        if made.is(&wanted) {
+            Ok(())
+        } else {
+            Err(Error::ConfiguredDifferently)
+        }
+    }
+
+    /// The sandbox, once it is configured.
+    pub(crate) fn sandbox(&self) -> Result<&Sandbox, Error> {
+        self.sandbox.get().ok_or(Error::NotConfigured)
+    }
+
+    /// Makes a container.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        request: v1::CreateContainerRequest,
+    ) -> Result<Arc<Container>, Error> {
+        let id = request.container_id.clone();
+        if !is_name(&id) {
+            return Err(Error::Invalid(format!("{id:?} cannot be a container's id")));
+        }
+        let sandbox = self.sandbox()?;
+        self.reserve(&id)?;
+        let made = create::create(self, sandbox, request).await;
+        let mut containers = self.containers.lock();
+        match &made {
+            Ok(container) => drop(containers.insert(id, Entry::There(Arc::clone(container)))),
+            Err(_) => drop(containers.remove(&id)),
+        }
+        made
+    }
+
+    fn reserve(&self, id: &str) -> Result<(), Error> {
+        let mut containers = self.containers.lock();
+        match containers.get(id) {
+            Some(Entry::Busy) => Err(Error::Busy(id.to_owned())),
+            Some(Entry::There(_)) => Err(Error::ContainerExists(id.to_owned())),
+            None => {
+                containers.insert(id.to_owned(), Entry::Busy);
+                Ok(())
+            }
+        }
+    }
+
+    /// The container with this id.
+    pub(crate) fn container(&self, id: &str) -> Result<Arc<Container>, Error> {
+        match self.containers.lock().get(id) {
+            Some(Entry::There(container)) => Ok(Arc::clone(container)),
+            Some(Entry::Busy) => Err(Error::Busy(id.to_owned())),
+            None => Err(Error::NoContainer(id.to_owned())),
+        }
+    }
+
+    /// All containers, or the one named; of one that does not exist, none.
+    pub(crate) fn containers(&self, id: &str) -> Vec<Arc<Container>> {
+        let containers = self.containers.lock();
+        let mut found: Vec<_> = containers
+            .values()
+            .filter_map(|entry| match entry {
+                Entry::There(container) if id.is_empty() || container.id == id => {
+                    Some(Arc::clone(container))
+                }
+                _ => None,
+            })
+            .collect();
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        found
+    }
+
+    /// Kills what is left of a container and forgets it; an unknown one is fine.
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), Error> {
+        let container = match self.container(id) {
+            Ok(container) => container,
+            Err(Error::NoContainer(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        self.containers.lock().insert(id.to_owned(), Entry::Busy);
+        let removed = self.take_apart(&container).await;
+        let mut containers = self.containers.lock();
+        match &removed {
+            Ok(()) => drop(containers.remove(id)),
+            // It is still there, so that removing it can be tried again.
+            Err(_) => drop(containers.insert(id.to_owned(), Entry::There(container))),
+        }
+        removed
+    }
+
+    async fn take_apart(&self, container: &Container) -> Result<(), Error> {
+        container.kill_and_wait().await?;
+        container
+            .cgroup
+            .remove(crate::container::REMOVED_WITHIN)
+            .await?;
+        let disks = container.disks.lock().take();
+        if let Some(disks) = disks {
+            disks.release().await?;
+        }
+        self.forget_record(container);
+        Ok(())
+    }
+
+    /// pidfd of a process in whose PID namespace a container is to be; `None` means our own, or a new one.
+    pub(crate) async fn pid_namespace(
+        &self,
+        sandbox: &Sandbox,
+        wanted: &v1::Namespaces,
+    ) -> Result<Option<rustix::fd::OwnedFd>, Error> {
+        let owned = |process: BorrowedFd<'_>| {
+            process.try_clone_to_owned().map_err(|source| Error::Io {
+                doing: "join the PID namespace",
+                source,
+            })
+        };
+        match wanted.pid() {
+            v1::PidNamespace::PidContainer => Ok(None),
+            v1::PidNamespace::PidPod => owned(sandbox.pid_one(&self.reaper).await?).map(Some),
+            v1::PidNamespace::PidHost if self.mode == Mode::Guest => Err(Error::NotInThisMode(
+                "sharing the PID namespace of the node",
+                "on the host",
+            )),
+            v1::PidNamespace::PidHost => Ok(None),
+            v1::PidNamespace::PidTarget => {
+                let target = self.container(&wanted.pid_target)?;
+                target.state().must_run().map_err(|source| Error::Denied {
+                    id: target.id.clone(),
+                    source,
+                })?;
+                owned(rustix::fd::AsFd::as_fd(&target.pidfd)).map(Some)
+            }
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! cgroup v2: one per container, one per exec'd process below it.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use agent_api::v1;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Signal, kill_process};
+
+mod limits;
+
+/// Where the hierarchy is mounted.
+pub(crate) const ROOT: &str = "/sys/fs/cgroup";
+
+/// The controllers that containers are limited with, as far as the kernel has them.
+const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
+
+/// How often we look whether a cgroup has become empty.
+const POLL: Duration = Duration::from_millis(2);
+
+/// Why a cgroup is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CgroupError {
+    /// A name that would lead elsewhere.
+    #[error("{0:?} cannot be a cgroup's name")]
+    Name(String),
+    /// A new one.
+    #[error("create cgroup {}", .path.display())]
+    Create {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file of it.
+    #[error("write {value:?} to {}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What was to be written.
+        value: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A resource that makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The device filter.
+    #[error("restrict devices of {}", .path.display())]
+    Devices {
+        /// Whose.
+        path: PathBuf,
+        /// Why not.
+        source: rustix::io::Errno,
+    },
+    /// It does not go away.
+    #[error("remove cgroup {}", .path.display())]
+    Remove {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl CgroupError {
+    /// Whether what was asked for is at fault.
+    pub(crate) fn is_invalid(&self) -> bool {
+        match self {
+            Self::Name(_) | Self::Invalid(_) => true,
+            Self::Write { source, .. } => {
+                matches!(source.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound)
+                    || source.raw_os_error() == Some(libc::ERANGE)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The cgroup under which those of a pod's containers are made.
+#[derive(Clone, Debug)]
+pub(crate) struct PodCgroup {
+    path: PathBuf,
+}
+
+impl PodCgroup {
+    /// Uses the cgroup at `relative`, and lets its children be limited with every controller it has.
+    pub(crate) fn open(relative: &str) -> Result<Self, CgroupError> {
+        let names: Vec<_> = relative
+            .split('/')
+            .filter(|name| !name.is_empty())
+            .collect();
+        if names.is_empty() || names.iter().any(|name| matches!(*name, "." | "..")) {
+            return Err(CgroupError::Name(relative.to_owned()));
+        }
+        let path = names
+            .iter()
+            .fold(PathBuf::from(ROOT), |path, name| path.join(name));
+        if let Err(source) = fs::create_dir(&path)
+            && source.kind() != ErrorKind::AlreadyExists
+        {
+            return Err(CgroupError::Create { path, source });
+        }
+        delegate(&path)?;
+        Ok(Self { path })
+    }
+}
+
+/// Enables every controller that `path` has for its children.
+pub(crate) fn delegate(path: &Path) -> Result<(), CgroupError> {
+    let present = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
+    let file = path.join("cgroup.subtree_control");
+    for controller in present
+        .split_whitespace()
+        .filter(|name| CONTROLLERS.contains(name))
+    {
+        write(file.clone(), format!("+{controller}"))?;
+    }
+    Ok(())
+}
+
+/// A container's cgroup, or that of a process exec'd in it.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+impl Cgroup {
+    /// A container's.
+    pub(crate) fn create(pod: &PodCgroup, name: &str) -> Result<Self, CgroupError> {
+        Self::create_at(&pod.path, name)
+    }
+
+    /// One below this one, for processes to be told from the others. It has no limits of its own.
+    pub(crate) fn create_child(&self, name: &str) -> Result<Self, CgroupError> {
+        Self::create_at(&self.path, name)
+    }
+
+    fn create_at(parent: &Path, name: &str) -> Result<Self, CgroupError> {
+        if !is_name(name) {
+            return Err(CgroupError::Name(name.to_owned()));
+        }
+        let path = parent.join(name);
+        let made = || {
+            match fs::create_dir(&path) {
+                // Left behind by an agent that died: whatever is not in use goes.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    remove_tree(&path)?;
+                    fs::create_dir(&path)?;
+                }
+                other => other?,
+            }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Ok(open(&path, flags, Mode::empty())?)
+        };
+        match made() {
+            Ok(directory) => Ok(Self { path, directory }),
+            Err(source) => Err(CgroupError::Create { path, source }),
+        }
+    }
+
+    /// Sets those limits that are given.
+    pub(crate) fn limit(&self, resources: &v1::Resources) -> Result<(), CgroupError> {
+        limits::files(resources)?.into_iter().try_for_each(|limit| {
+            let done = write(self.path.join(&limit.file), limit.value);
+            if limit.needless {
+                done.or_else(missing_is_fine)
+            } else {
+                done
+            }
+        })
+    }
+
+    /// Lets the processes use devices only as `filter` says.
+    pub(crate) fn restrict_devices(&self, filter: &[u64]) -> Result<(), CgroupError> {
+        use crate::sys::bpf::{attach_device_filter, load_device_filter};
+        load_device_filter(filter)
+            .and_then(|program| attach_device_filter(self.as_fd(), program.as_fd()))
+            .map_err(|source| CgroupError::Devices {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    /// Kills everything in it and below, whatever it forks meanwhile.
+    pub(crate) fn kill(&self) -> Result<(), CgroupError> {
+        write(self.path.join("cgroup.kill"), "1".to_owned())
+    }
+
+    /// Sends a signal to every process in it and below.
+    pub(crate) fn signal(&self, signal: Signal) {
+        for pid in processes(&self.path) {
+            // One that has ended since needs no signal.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Waits until no process is left in it or below; tells whether that came to pass.
+    pub(crate) async fn wait_until_empty(&self, limit: Duration) -> bool {
+        let start = Instant::now();
+        while self.is_populated() {
+            if start.elapsed() > limit {
+                return false;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        true
+    }
+
+    fn is_populated(&self) -> bool {
+        self.counter("cgroup.events", "populated") == Some(1)
+    }
+
+    /// How many processes of it the kernel has killed for want of memory.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        self.counter("memory.events", "oom_kill").unwrap_or(0)
+    }
+
+    /// The number behind `name` in a file of lines of names and numbers.
+    pub(crate) fn counter(&self, file: &str, name: &str) -> Option<u64> {
+        let text = fs::read_to_string(self.path.join(file)).ok()?;
+        keyed(&text, name)
+    }
+
+    /// The content of one of its files.
+    pub(crate) fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.path.join(file)).ok()
+    }
+
+    /// Opens one of its files for reading.
+    pub(crate) fn open(&self, file: &str) -> std::io::Result<fs::File> {
+        fs::File::open(self.path.join(file))
+    }
+
+    /// Moves the processes of `child` into this one, which must have no limits for its children.
+    pub(crate) fn adopt_processes(&self, child: &Self) -> Result<(), CgroupError> {
+        processes(&child.path).into_iter().try_for_each(|pid| {
+            let pid = pid.as_raw_nonzero().get().to_string();
+            write(self.path.join("cgroup.procs"), pid).or_else(missing_is_fine)
+        })
+    }
+
+    /// Removes it at once, which works only while nothing is in it.
+    pub(crate) fn remove_now(&self) -> Result<(), CgroupError> {
+        remove_tree(&self.path).map_err(|source| CgroupError::Remove {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// Removes it and what is below. Fine if it is gone already.
+    pub(crate) async fn remove(&self, limit: Duration) -> Result<(), CgroupError> {
+        let start = Instant::now();
+        loop {
+            match remove_tree(&self.path) {
+                Ok(()) => return Ok(()),
+                // Killed processes take a moment.
+                Err(error)
+                    if error.kind() == ErrorKind::ResourceBusy && start.elapsed() < limit =>
+                {
+                    tokio::time::sleep(POLL).await;
+                }
+                Err(source) => {
+                    return Err(CgroupError::Remove {
+                        path: self.path.clone(),
+                        source,
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn missing_is_fine(error: CgroupError) -> Result<(), CgroupError> {
+    match &error {
+        CgroupError::Write { source, .. }
+            if source.kind() == ErrorKind::NotFound
+                || source.raw_os_error() == Some(libc::ESRCH) =>
+        {
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
+/// No name of a file of the kernel, and nothing that leads elsewhere.
+pub(crate) fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.:@".contains(c);
+    (1..=200).contains(&name.len())
+        && name.chars().all(allowed)
+        && !name.starts_with('.')
+        && !name.starts_with("cgroup.")
+}
+
+fn write(path: PathBuf, value: String) -> Result<(), CgroupError> {
+    match fs::write(&path, &value) {
+        Ok(()) => Ok(()),
+        Err(source) => Err(CgroupError::Write {
+            path,
+            value,
+            source,
+        }),
+    }
+}
+
+/// All processes at `path` and below, bounded by what the tree holds now.
+fn processes(path: &Path) -> Vec<Pid> {
+    let mut all: Vec<Pid> = fs::read_to_string(path.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.parse().ok().and_then(Pid::from_raw))
+        .collect();
+    for child in children(path) {
+        all.extend(processes(&child));
+    }
+    all
+}
+
+/// Children first, as the kernel demands.
+fn remove_tree(path: &Path) -> std::io::Result<()> {
+    for child in children(path) {
+        remove_tree(&child)?;
+    }
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn children(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(path) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// The number behind `name` in lines of names and numbers.
+pub(crate) fn keyed(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        for good in ["0123abcdef", "c-1_x.y:z@"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "cgroup.procs",
+            "a\n",
+            &"x".repeat(201),
+        ] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pod_cgroup_is_below_the_root_of_the_hierarchy() {
+        for bad in ["", "/", "../x", "/a/../b", "a/./b"] {
+            assert!(
+                matches!(PodCgroup::open(bad), Err(CgroupError::Name(_))),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn counters_are_found_by_their_whole_name() {
+        let text = "low 0\noom 3\noom_kill 2\noom_group_kill 1\n";
+        assert_eq!(keyed(text, "oom_kill"), Some(2));
+        assert_eq!(keyed(text, "oom"), Some(3));
+        assert_eq!(keyed(text, "max"), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! The agent in a guest: PID 1 of a machine that exists for one pod.
+
+pub(crate) mod clock;
+pub(crate) mod cpus;
+pub(crate) mod disks;
+pub(crate) mod memory;
+pub(crate) mod modules;
+pub(crate) mod mounts;
+pub(crate) mod network;
+pub(crate) mod power;
+pub(crate) mod ready;
+pub(crate) mod vsock;
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use agent_api::version::AGENT_PORT;
+use tonic::Code;
+
+use crate::agent::Agent;
+use crate::mode::Mode;
+use crate::reaper::Reaper;
+use crate::sys::exec::execve;
+use crate::sys::signals;
+use crate::{chain, logger, rpc};
+
+/// Why a guest can't do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GuestError {
+    #[error("{0} can only be done in a guest")]
+    NotAGuest(&'static str),
+    #[error("{0} can only be done on the host")]
+    NotAHost(&'static str),
+    #[error("{0:?} cannot be a disk's serial number")]
+    Serial(String),
+    #[error("no disk with serial number {}", .0.join(", "))]
+    NoDisk(Vec<String>),
+    #[error("disk {0} is in use")]
+    DiskInUse(String),
+    #[error("mount disk {serial}")]
+    Disk {
+        serial: String,
+        source: crate::container::mounts::MountError,
+    },
+    #[error("{doing} {path}")]
+    File {
+        doing: &'static str,
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("{doing}")]
+    System {
+        doing: &'static str,
+        source: rustix::io::Errno,
+    },
+}
+
+impl GuestError {
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::NotAGuest(_) | Self::NotAHost(_) => Code::Unimplemented,
+            Self::Serial(_) => Code::InvalidArgument,
+            Self::NoDisk(_) => Code::NotFound,
+            Self::DiskInUse(_) => Code::FailedPrecondition,
+            Self::Disk { .. } | Self::File { .. } | Self::System { .. } => Code::Internal,
+        }
+    }
+}
+
+/// What the kernel starts: makes a root that containers can leave and nobody can write, and starts again
+/// from there.
+pub(crate) fn first_boot() -> ExitCode {
+    power::reset_on_panic();
+    if let Err(error) = mounts::leave_initial_root() {
+        complain("leave the initial root", &error);
+    }
+    let args = [c"/init".to_owned(), c"guest".to_owned()];
+    let none: [CString; 0] = [];
+    let error = execve(c"/init", &args, &none);
+    complain("start again from the new root", &error);
+    power::reset()
+}
+
+/// Never returns: a machine without PID 1 is a machine that crashed.
+pub(crate) fn run() -> ExitCode {
+    power::reset_on_panic();
+    logger::start(tracing::Level::INFO);
+    if let Err(error) = boot().and_then(serve) {
+        complain("serve as the guest's agent", &*error);
+    }
+    power::reset()
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+/// Brings the guest up; whatever is not vital may fail, and is complained about.
+fn boot() -> Result<(OwnedFd, OwnedFd), AnyError> {
+    mounts::mount_all();
+    memory::use_what_is_plugged();
+    let sigchld = signals::sigchld_fd()?;
+    // The host's first call waits in the listener's queue while we go on.
+    let listener = modules::load_all(|| {
+        let listener = crate::sys::vsock::listener(AGENT_PORT)?;
+        ready::tell_host()?;
+        Ok(listener)
+    });
+    if let Err(error) = network::raise_loopback() {
+        tracing::warn!(error = chain(&error), "no loopback");
+    }
+    let listener = listener.ok_or("no vsock device, or nobody on the host's side of it")?;
+    Ok((listener, sigchld))
+}
+
+fn serve((listener, sigchld): (OwnedFd, OwnedFd)) -> Result<(), AnyError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let listener = vsock::Listener::new(listener)?;
+        let reaper = Arc::new(Reaper::default());
+        let agent = Agent::new(Mode::Guest, Arc::clone(&reaper));
+        tracing::info!(build = crate::mode::version(), "agent started");
+        tokio::select! {
+            failed = reaper.run(sigchld) => Ok(failed?),
+            () = rpc::serve(&agent, || listener.accept()) => Ok(()),
+            () = agent.ended.notified() => power::off(),
+        }
+    })
+}
+
+fn complain(doing: &'static str, error: &(dyn std::error::Error + 'static)) {
+    logger::print(&format!("bulkhead-agent: {doing}: {}", chain(error)));
+}
+
+/// Refuses what only makes sense in a guest.
+pub(crate) fn only(mode: Mode, what: &'static str) -> Result<(), GuestError> {
+    match mode {
+        Mode::Guest => Ok(()),
+        Mode::Host => Err(GuestError::NotAGuest(what)),
+    }
+}
+
+/// Writes a small file of /sys or /proc.
+fn write_file(doing: &'static str, path: &str, content: &str) -> Result<(), GuestError> {
+    std::fs::write(path, content).map_err(|source| GuestError::File {
+        doing,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The same for what is an improvement only.
+fn try_write_file(path: &str, content: &str) {
+    if let Err(error) = std::fs::write(path, content) {
+        tracing::warn!(path, %error, "not set");
+    }
+}
+
+/// Attaches a detached mount to a directory of the guest's own.
+fn attach(mount: &OwnedFd, path: &str) -> rustix::io::Result<()> {
+    use rustix::mount::{MoveMountFlags, move_mount};
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(mount.as_fd(), "", rustix::fs::CWD, path, flags)
+}

@@ -1,0 +1,65 @@
+//! Kernel modules from the initial RAM disk.
+
+use std::fs::{File, read_to_string};
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::system::finit_module;
+
+/// File names of modules, one per line, in an order in which each finds what it needs.
+const ORDER: &str = "/modules/order";
+
+/// Loads all modules. After each, as long as it has not worked, `listen` is tried: the host need not
+/// wait for modules that have nothing to do with it.
+pub(super) fn load_all(listen: impl Fn() -> rustix::io::Result<OwnedFd>) -> Option<OwnedFd> {
+    let mut listener = listen().ok();
+    for name in order() {
+        match load(&name) {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(module = name, %error, "not loaded"),
+        }
+        if listener.is_none() {
+            listener = listen().ok();
+        }
+    }
+    listener
+}
+
+fn order() -> Vec<String> {
+    match read_to_string(ORDER) {
+        Ok(text) => names(&text).map(ToOwned::to_owned).collect(),
+        // A kernel may have all it needs built in.
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            tracing::error!(%error, "no list of modules");
+            Vec::new()
+        }
+    }
+}
+
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+fn load(name: &str) -> std::io::Result<()> {
+    let file = File::open(std::path::Path::new("/modules").join(name))?;
+    match finit_module(file, c"", 0) {
+        // Built in, or loaded already.
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_lines_and_comments_are_no_modules() {
+        let got: Vec<_> = names("# first\nvsock.ko\n\n  erofs.ko \n").collect();
+        assert_eq!(got, ["vsock.ko", "erofs.ko"]);
+    }
+}

@@ -1,0 +1,1 @@
+//! Containers as a client of the agent sees them.
