@@ -1,6 +1,7 @@
 //! Every chore of the repository: `cargo xtask <verb>`.
 
 mod build;
+mod check;
 mod debian;
 mod guest;
 mod images;
@@ -9,6 +10,7 @@ mod node;
 mod process;
 mod repository;
 mod test;
+mod tidy;
 mod tools;
 
 use anyhow::Result;
@@ -25,6 +27,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Formatting, tidy, clippy, documentation and dependencies.
+    Check,
+    /// Facts about the sources that rot.
+    Tidy,
     /// Builds the binaries that go into a node: bulkhead, bulkhead-vmm, bulkhead-agent.
     Build,
     /// Makes kernel and initramfs of the microVMs, in target/guest/<6.12 or 6.1>/.
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
         Verb::Guest(options) => guest::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Images => images::run().map(|()| ExitCode::SUCCESS),
         Verb::Test(options) => test::run(&options),
+        Verb::Check => check::run().map(|()| ExitCode::SUCCESS),
+        Verb::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Verb::Tools => tools::run().map(|()| ExitCode::SUCCESS),
         Verb::Node(verb) => node::run(verb),
     };
