@@ -1,7 +1,7 @@
 //! What went wrong in other monitors, each as a test that it can't here.
 //!
-//! Two more are tests of the vsock device: its receive queue is held back until the guest has read of a transport
-//! reset (`after_a_transport_reset_the_guest_hears_of_that_first`).
+//! Two more are tests of the vsock device: its receive queue is held back until the guest has read
+//! of a transport reset (`after_a_transport_reset_the_guest_hears_of_that_first`).
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -32,8 +32,8 @@ fn disk(content: &[u8]) -> (Blk, Arc<File>) {
 /// A read of the first sector.
 const READ: [u8; 16] = [0; 16];
 
-/// Firecracker's virtio-pci took queue sizes and addresses while the device used them: writes out of bounds, or a
-/// division by zero.
+/// Firecracker's virtio-pci took queue sizes and addresses while the device used them: writes out
+/// of bounds, or a division by zero.
 #[test]
 fn cve_2026_5747_queue_registers_do_nothing_once_the_driver_is_ready() {
     let machine = TestMachine::new();
@@ -57,8 +57,8 @@ fn cve_2026_5747_queue_registers_do_nothing_once_the_driver_is_ready() {
     assert_eq!(rings[0].used(), Some((added.head, 513)));
 }
 
-/// The same before the features are settled, and crosvm's vhost-vsock, which checked a size and used one that was written
-/// later.
+/// The same before the features are settled, and crosvm's vhost-vsock, which checked a size and
+/// used one that was written later.
 #[test]
 fn crosvm_b4a952843_a_queue_is_settled_when_it_is_enabled() {
     let machine = TestMachine::new();
@@ -72,7 +72,8 @@ fn crosvm_b4a952843_a_queue_is_settled_when_it_is_enabled() {
     assert_eq!(driver.get(common::QUEUE_SIZE, 2), 8, "too late");
 }
 
-/// Cloud Hypervisor's block device was given one descriptor twice and freed its buffer under the first.
+/// Cloud Hypervisor's block device was given one descriptor twice and freed its buffer under the
+/// first.
 #[test]
 fn cve_2026_45782_a_chain_the_device_has_is_not_taken_again() {
     struct Nobody(OwnedFd);
@@ -103,7 +104,8 @@ fn cve_2026_45782_a_chain_the_device_has_is_not_taken_again() {
     assert!(vsock.needs_reset());
 }
 
-/// Firecracker's vsock device went beyond the end of a buffer that was shorter than its header said.
+/// Firecracker's vsock device went beyond the end of a buffer that was shorter than its header
+/// said.
 #[test]
 fn cve_2019_18960_a_packet_is_not_longer_than_its_buffers() {
     let (mut vsock, seen) = vsock_that_rewrites(|_| {});
@@ -191,7 +193,8 @@ fn vsock_that_rewrites(rewrite: impl Fn(&Memory) + Send + 'static) -> (Direct<Vs
     (direct, seen)
 }
 
-/// Cloud Hypervisor and crosvm used what a driver selected as an index: a panic that ends the machine.
+/// Cloud Hypervisor and crosvm used what a driver selected as an index: a panic that ends the
+/// machine.
 #[test]
 fn ch_082fdc4d0_a_selected_queue_that_does_not_exist_reads_as_nothing() {
     let machine = TestMachine::new();
@@ -233,7 +236,8 @@ fn ch_3b431afba_a_vector_that_does_not_exist_is_no_vector() {
     assert_eq!(machine.read(driver.msix_pending, 8), 0);
 }
 
-/// QEMU's devices wrote into their own registers when a buffer said so, and were called while they were at work.
+/// QEMU's devices wrote into their own registers when a buffer said so, and were called while they
+/// were at work.
 #[test]
 fn cve_2024_3446_a_buffer_never_leads_into_a_device() {
     let machine = TestMachine::new();

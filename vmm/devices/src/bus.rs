@@ -47,7 +47,8 @@ struct Window {
 
 /// Non-overlapping windows of an address space. One for memory-mapped devices, one for ports.
 ///
-/// Windows may change while vCPUs run: an access sees the bus as it was before or after, never between.
+/// Windows may change while vCPUs run: an access sees the bus as it was before or after, never
+/// between.
 #[derive(Default)]
 pub struct Bus {
     windows: RwLock<BTreeMap<u64, Window>>,

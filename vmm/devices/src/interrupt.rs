@@ -32,15 +32,16 @@ pub struct MsiMessage {
 pub trait MsiVectors: Send + Sync {
     /// Sends `vector` to `message` from now on, or, for `None`, nowhere (the guest masked it).
     ///
-    /// All vectors begin without a route, so nothing has to be registered before the guest wants it.
+    /// All vectors begin without a route, so nothing has to be registered before the guest wants
+    /// it.
     fn route(&self, vector: u16, message: Option<MsiMessage>) -> io::Result<()>;
 
     /// Raises `vector`, which has a route.
     fn trigger(&self, vector: u16) -> io::Result<()>;
 }
 
-/// Lets a guest's write signal an event descriptor without a device model in between (an ioeventfd).
-/// The machine implements it.
+/// Lets a guest's write signal an event descriptor without a device model in between (an
+/// ioeventfd). The machine implements it.
 ///
 /// It only saves time: a write that isn't caught reaches the device, which signals the same
 /// descriptor. So a failure is survivable.

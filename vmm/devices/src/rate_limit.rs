@@ -45,8 +45,8 @@ impl RateLimit {
     }
 }
 
-/// Warns of something the guest did wrong. Takes what `tracing::warn!` takes; each place in the code
-/// writes a few lines in ten seconds at most, and says how many it left out.
+/// Warns of something the guest did wrong. Takes what `tracing::warn!` takes; each place in the
+/// code writes a few lines in ten seconds at most, and says how many it left out.
 #[macro_export]
 macro_rules! guest_warn {
     ($($args:tt)+) => {{

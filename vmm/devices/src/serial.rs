@@ -26,8 +26,8 @@ impl Trigger for Line {
     }
 }
 
-/// A serial port that writes what the guest sends to `W`, byte by byte, and flushes after each: a `W` that buffers
-/// decides for itself when to do that.
+/// A serial port that writes what the guest sends to `W`, byte by byte, and flushes after each: a
+/// `W` that buffers decides for itself when to do that.
 pub struct Serial<W: Write> {
     uart: Uart<Line, NoEvents, W>,
 }

@@ -1,4 +1,5 @@
-//! The guest's side of everything, for tests: memory, rings, and a driver that finds its device on the bus.
+//! The guest's side of everything, for tests: memory, rings, and a driver that finds its device on
+//! the bus.
 
 mod driver;
 mod machine;

@@ -45,13 +45,14 @@ pub struct Activation {
 
 /// The half of a virtio device that is the same over every transport.
 ///
-/// The driver's mistakes are never an `Err`: the device stops, says [`Interrupt::needs_reset`], warns
-/// with [`guest_warn!`](crate::guest_warn) and counts.
+/// The driver's mistakes are never an `Err`: the device stops, says [`Interrupt::needs_reset`],
+/// warns with [`guest_warn!`](crate::guest_warn) and counts.
 pub trait VirtioDevice: Send {
     /// The device type (virtio 1.2 §5).
     fn kind(&self) -> u32;
 
-    /// The features of this device type that it offers. The transport adds those of rings and transport.
+    /// The features of this device type that it offers. The transport adds those of rings and
+    /// transport.
     fn features(&self) -> u64;
 
     /// The largest size of each queue, a power of two.
@@ -80,8 +81,8 @@ pub trait VirtioDevice: Send {
     }
 
     /// Works on input at the descriptor at `index` in [`VirtioDevice::host_fds`]. Must make it
-    /// unreadable also while the device is not active, or the I/O thread spins. A device that stops at
-    /// its bound gets a [`VirtioDevice::process_queue`] of queue 0 to go on.
+    /// unreadable also while the device is not active, or the I/O thread spins. A device that stops
+    /// at its bound gets a [`VirtioDevice::process_queue`] of queue 0 to go on.
     fn process_host_event(&mut self, _index: usize) -> Result<Progress, DeviceError> {
         Ok(Progress::Idle)
     }

@@ -1,4 +1,5 @@
-//! Configuration access through ports 0xcf8 and 0xcfc, which kernels probe before they know of ECAM.
+//! Configuration access through ports 0xcf8 and 0xcfc, which kernels probe before they know of
+//! ECAM.
 
 use std::sync::Arc;
 

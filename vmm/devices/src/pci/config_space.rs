@@ -43,7 +43,8 @@ impl ConfigSpace {
     /// Length in bytes.
     pub const SIZE: usize = 256;
 
-    /// The space of a function with no capabilities yet and a BAR of `bar_size` bytes, a power of two from 16.
+    /// The space of a function with no capabilities yet and a BAR of `bar_size` bytes, a power of
+    /// two from 16.
     pub fn new(identity: &Identity, bar_size: Option<u32>) -> Self {
         let mut space = Self {
             bytes: [0; Self::SIZE],
@@ -198,7 +199,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_guest_changes_only_what_it_may(writes in proptest::collection::vec((any::<u16>(), proptest::collection::vec(any::<u8>(), 0..9)), 0..50)) {
+        fn a_guest_changes_only_what_it_may(
+            writes in proptest::collection::vec(
+                (any::<u16>(), proptest::collection::vec(any::<u8>(), 0..9)), 0..50,
+            ),
+        ) {
             let (before, mut space) = (space(), space());
             for (offset, data) in writes {
                 space.write(offset, &data);

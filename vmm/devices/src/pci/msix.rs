@@ -74,7 +74,8 @@ impl Msix {
         }
     }
 
-    /// Adds the capability that describes this table to `config`, and gives the offset of its control word.
+    /// Adds the capability that describes this table to `config`, and gives the offset of its
+    /// control word.
     pub fn add_capability(&self, config: &mut ConfigSpace, table: u32, pending: u32) -> u16 {
         let last = u16::try_from(self.state.lock().entries.len() - 1).expect("at most 256 entries");
         let mut body = Vec::from(last.to_le_bytes());

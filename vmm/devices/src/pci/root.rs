@@ -42,8 +42,8 @@ pub struct PciRoot {
 }
 
 impl PciRoot {
-    /// Bus 0, with only a host bridge. BARs answer on `bus`, inside `window`, which is what the firmware
-    /// tables tell the guest.
+    /// Bus 0, with only a host bridge. BARs answer on `bus`, inside `window`, which is what the
+    /// firmware tables tell the guest.
     pub fn new(bus: Arc<Bus>, window: Range<u32>) -> Arc<Self> {
         let mut slots: Vec<_> = std::iter::repeat_with(|| None).take(SLOTS.into()).collect();
         slots[0] = Some(Slot {
@@ -57,7 +57,8 @@ impl PciRoot {
         })
     }
 
-    /// Puts `function` into the first free slot and gives its number. A running guest finds it when it rescans.
+    /// Puts `function` into the first free slot and gives its number. A running guest finds it when
+    /// it rescans.
     pub fn plug(&self, function: impl PciFunction + 'static) -> Result<u8, PlugError> {
         let mut slots = self.slots.lock();
         let free = (0..SLOTS).find(|slot| slots[usize::from(*slot)].is_none());
@@ -71,8 +72,8 @@ impl PciRoot {
         Ok(slot)
     }
 
-    /// Takes the function in `slot` out; false if there is none. Its driver should be gone by then; one that
-    /// is not reads all ones, as from any slot without a device.
+    /// Takes the function in `slot` out; false if there is none. Its driver should be gone by then;
+    /// one that is not reads all ones, as from any slot without a device.
     pub fn unplug(&self, slot: u8) -> bool {
         let mut slots = self.slots.lock();
         let taken = match slots.get_mut(usize::from(slot)) {

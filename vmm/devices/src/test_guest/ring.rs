@@ -109,7 +109,8 @@ impl Ring {
         head
     }
 
-    /// Makes a chain available with a buffer for each of `readable` and room for each of `writable`.
+    /// Makes a chain available with a buffer for each of `readable` and room for each of
+    /// `writable`.
     pub(crate) fn add(&mut self, readable: &[&[u8]], writable: &[u32]) -> Added {
         let mut buffers: Vec<_> = readable
             .iter()

@@ -13,8 +13,9 @@ pub struct Buffer {
 
 /// What the driver made available under one head: buffers to read, then buffers to write.
 ///
-/// It is a token: whoever has it owes the queue a [`Queue::complete`](super::Queue::complete).
-/// The descriptors were read once, so the driver can't change them any more; the buffers' content it can.
+/// It is a token: whoever has it owes the queue a [`Queue::complete`](super::Queue::complete). The
+/// descriptors were read once, so the driver can't change them any more; the buffers' content it
+/// can.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Chain {
     pub(super) head: u16,

@@ -1,8 +1,8 @@
 //! A split virtqueue whose driver is not trusted.
 //!
-//! On top of what `virtio_queue` checks: a chain that breaks off, a readable buffer behind a writable one, a buffer
-//! outside of memory, and a head that is made available again while the device still has it are
-//! faults of the queue. A queue with a fault never yields a chain again.
+//! On top of what `virtio_queue` checks: a chain that breaks off, a readable buffer behind a
+//! writable one, a buffer outside of memory, and a head that is made available again while the
+//! device still has it are faults of the queue. A queue with a fault never yields a chain again.
 
 use virtio_queue::{QueueOwnedT, QueueT, desc::split::Descriptor};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, Permissions};

@@ -34,8 +34,8 @@ impl<F: Into<Fault>> From<F> for Stop {
 }
 
 impl Stop {
-    /// Splits what the driver did, which it is told of and which is counted, from what the host failed at,
-    /// which the caller is told of.
+    /// Splits what the driver did, which it is told of and which is counted, from what the host
+    /// failed at, which the caller is told of.
     pub(super) fn report(
         self,
         kind: u32,
@@ -64,8 +64,8 @@ pub(super) struct Service<'a> {
 }
 
 impl Service<'_> {
-    /// Serves each available chain with `serve`, which gives the number of bytes it wrote; at most as many
-    /// chains as the queue holds.
+    /// Serves each available chain with `serve`, which gives the number of bytes it wrote; at most
+    /// as many chains as the queue holds.
     pub(super) fn run(
         &mut self,
         mut serve: impl FnMut(&Chain) -> Result<u32, Fault>,

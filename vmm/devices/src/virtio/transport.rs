@@ -17,7 +17,7 @@ use self::interrupt::VirtioInterrupt;
 use super::worker::{SharedVirtio, signal};
 use super::{Activation, Memory, VirtioDevice, Worker};
 use crate::pci::{ConfigSpace, Identity, PciFunction, msix::Msix};
-use crate::{Interrupt, MsiVectors, NotifierBinder, host_warn};
+use crate::{Interrupt, MsiVectors, NotifierBinder, guest_warn, host_warn};
 
 const VENDOR: u16 = 0x1af4;
 /// virtio 1.2 §4.1.2: a device's PCI id is this plus its type.
@@ -100,7 +100,8 @@ impl VirtioPci {
         let queues = match self.common.queues(&self.memory) {
             Ok(queues) => queues,
             Err(fault) => {
-                crate::guest_warn!(kind = self.common.kind(), %fault, "the driver set up a bad queue");
+                let kind = self.common.kind();
+                guest_warn!(kind, %fault, "the driver set up a bad queue");
                 return self.interrupt.needs_reset();
             }
         };

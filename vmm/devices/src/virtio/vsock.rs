@@ -1,9 +1,9 @@
 //! virtio-vsock: packets of host ↔ guest streams, on their way to and from a [`VsockBackend`]
 //! (virtio 1.2 §5.10).
 //!
-//! The device moves packets and knows no connections. What a driver sends is copied out of guest memory
-//! once, so that nobody looks at it twice; a packet for the guest is taken from the backend only when the
-//! driver has made a buffer available for it.
+//! The device moves packets and knows no connections. What a driver sends is copied out of guest
+//! memory once, so that nobody looks at it twice; a packet for the guest is taken from the backend
+//! only when the driver has made a buffer available for it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -124,8 +124,8 @@ impl Vsock {
         self.packets.host_to_guest(&mut service, &mut *self.backend)
     }
 
-    /// Takes the driver's buffers for events, and tells it of a transport reset in one of them. A buffer that
-    /// comes after that shows that the driver has read the event.
+    /// Takes the driver's buffers for events, and tells it of a transport reset in one of them. A
+    /// buffer that comes after that shows that the driver has read the event.
     fn run_events(&mut self) -> Result<Progress, DeviceError> {
         self.guarded(|vsock, active| {
             let memory = active.memory.memory();

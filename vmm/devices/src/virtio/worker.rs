@@ -1,4 +1,5 @@
-//! The half of a virtio device that the I/O thread holds: descriptors to watch, and what to do then.
+//! The half of a virtio device that the I/O thread holds: descriptors to watch, and what to do
+//! then.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

@@ -125,7 +125,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0u16..4).prop_map(|bits| Step::Control(bits << 14)),
         4 => (0u64..16, word).prop_map(|(n, w)| Step::Table(4 * n, w.to_le_bytes().to_vec())),
-        1 => (any::<u64>(), proptest::collection::vec(any::<u8>(), 0..9)).prop_map(|(o, d)| Step::Table(o, d)),
+        1 => (any::<u64>(), proptest::collection::vec(any::<u8>(), 0..9))
+            .prop_map(|(o, d)| Step::Table(o, d)),
         4 => (0..COUNT + 2).prop_map(Step::Trigger),
         1 => (any::<u64>(), 0usize..9).prop_map(|(o, l)| Step::Read(o, l)),
     ]

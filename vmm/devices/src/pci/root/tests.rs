@@ -79,7 +79,8 @@ fn without_room_in_the_window_nothing_is_plugged_in() {
     assert_eq!(id(&machine, 1), 0xffff_ffff);
 }
 
-/// A device, its driver, and whether its BAR answers at an address: its status register then reads 0.
+/// A device, its driver, and whether its BAR answers at an address: its status register then reads
+/// 0.
 fn answers(machine: &TestMachine, bar: u64) -> bool {
     machine.read(bar + 20, 1) == 0
 }
@@ -168,12 +169,14 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => Just(Step::Plug),
         1 => (0u8..6).prop_map(Step::Unplug),
-        10 => (0u8..6, register, len.clone(), value).prop_map(|(s, r, l, v)| Step::Write(s, r, l, v)),
+        10 => (0u8..6, register, len.clone(), value)
+            .prop_map(|(s, r, l, v)| Step::Write(s, r, l, v)),
         2 => (0u64..0x20_0000, len).prop_map(|(o, l)| Step::Read(o, l)),
     ]
 }
 
-/// What answers in the window is exactly what the functions say: each where its BAR is, if it is enabled and inside.
+/// What answers in the window is exactly what the functions say: each where its BAR is, if it is
+/// enabled and inside.
 fn check_windows(machine: &TestMachine) -> Result<(), TestCaseError> {
     let slots = machine.root.slots.lock();
     let mut mapped = Vec::new();
@@ -205,8 +208,11 @@ proptest! {
         let machine = TestMachine::new();
         for step in steps {
             match step {
-                Step::Plug if machine.root.slots.lock()[5].is_none() => drop(machine.plug(Rng::new())),
-                Step::Plug => {}
+                Step::Plug => {
+                    if machine.root.slots.lock()[5].is_none() {
+                        machine.plug(Rng::new());
+                    }
+                }
                 Step::Unplug(slot) => drop(machine.root.unplug(slot)),
                 Step::Write(slot, register, len, value) => {
                     let at = ECAM + (u64::from(slot) << 15) + u64::from(register);
@@ -216,7 +222,8 @@ proptest! {
             }
             check_windows(&machine)?;
         }
-        let mapped = machine.root.slots.lock().iter().flatten().filter(|s| s.mapped.is_some()).count();
+        let slots = machine.root.slots.lock();
+        let mapped = slots.iter().flatten().filter(|s| s.mapped.is_some()).count();
         prop_assert_eq!(machine.binder.addresses().len(), mapped);
     }
 }

@@ -1,4 +1,5 @@
-//! A read-only disk that is the concatenation of pieces of files, such as an image's metadata and layers.
+//! A read-only disk that is the concatenation of pieces of files, such as an image's metadata and
+//! layers.
 
 use std::fs::File;
 use std::io;

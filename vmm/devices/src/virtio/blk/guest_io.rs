@@ -3,8 +3,8 @@
     unsafe_code,
     reason = "guest memory is shared with the guest, so it can't be a slice for std or rustix"
 )]
-// UNSAFETY: preadv and pwritev take raw addresses; the safe wrappers take `&mut [u8]` and `&[u8]`, which the
-// guest's concurrent writes would make undefined behaviour.
+// UNSAFETY: preadv and pwritev take raw addresses; the safe wrappers take `&mut [u8]` and `&[u8]`,
+// which the guest's concurrent writes would make undefined behaviour.
 
 use std::fs::File;
 use std::io;
@@ -24,8 +24,8 @@ pub(super) fn read_into(file: &File, offset: u64, slices: &[VolatileSlice<'_>]) 
         iov_len: guard.len(),
     });
     transfer(vectors.collect(), offset, |vectors, count, offset| {
-        // SAFETY: the vectors are `count` entries that point to mapped guest memory of the given lengths, which the
-        // guards keep; nothing in our process holds a reference into it.
+        // SAFETY: the vectors are `count` entries that point to mapped guest memory of the given
+        // lengths, which the guards keep; nothing in our process holds a reference into it.
         unsafe { libc::preadv64(file.as_raw_fd(), vectors, count, offset) }
     })
 }
@@ -96,8 +96,8 @@ mod tests {
 
     use super::*;
 
-    /// Transfers into buffers of the given lengths, `step` bytes a call; gives the file offset and the number of
-    /// bytes that each call asks for.
+    /// Transfers into buffers of the given lengths, `step` bytes a call; gives the file offset and
+    /// the number of bytes that each call asks for.
     fn transfer_in_steps(lengths: &[usize], step: usize) -> io::Result<Vec<(i64, usize)>> {
         let vectors = lengths.iter().map(|len| libc::iovec {
             iov_base: std::ptr::null_mut(),

@@ -54,8 +54,8 @@ impl Outcome {
     }
 }
 
-/// Carries the request in `chain` out and writes its status. Gives the number of bytes written into the chain. A
-/// chain without room for header and status is no request at all.
+/// Carries the request in `chain` out and writes its status. Gives the number of bytes written into
+/// the chain. A chain without room for header and status is no request at all.
 pub(super) fn serve(
     chain: &Chain,
     memory: &GuestMemoryMmap,
@@ -146,8 +146,8 @@ fn get_id(serial_number: &SerialNumber, data: &mut Cursor<'_>) -> Outcome {
     }
 }
 
-/// Does `each` range of a discard or write-zeroes request, until one does not succeed. They are read once,
-/// and as they are done.
+/// Does `each` range of a discard or write-zeroes request, until one does not succeed. They are
+/// read once, and as they are done.
 fn each_range(
     disk: &Disk,
     reader: &mut Cursor<'_>,

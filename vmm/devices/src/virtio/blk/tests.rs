@@ -371,12 +371,14 @@ struct Hostile {
 }
 
 fn hostile() -> impl Strategy<Value = Hostile> {
-    let kind = prop_oneof![8 => prop::sample::select(vec![IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES]), 1 => any::<u32>()];
+    let kind = prop::sample::select(vec![IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES]);
+    let kind = prop_oneof![8 => kind, 1 => any::<u32>()];
     let sector = prop_oneof![6 => 0u64..20, 1 => any::<u64>()];
     let out = prop_oneof![
         2 => Just(Vec::new()),
         3 => (0usize..4).prop_flat_map(|n| proptest::collection::vec(any::<u8>(), 512 * n)),
-        2 => proptest::collection::vec((0u64..24, 0u32..12, 0u32..3), 0..4).prop_map(|r| ranges(&r)),
+        2 => proptest::collection::vec((0u64..24, 0u32..12, 0u32..3), 0..4)
+            .prop_map(|r| ranges(&r)),
         1 => proptest::collection::vec(any::<u8>(), 0..100),
     ];
     let len = prop_oneof![3 => (1u32..5).prop_map(|n| 512 * n), 2 => 1u32..40];

@@ -269,7 +269,8 @@ fn written() -> impl Strategy<Value = Written> {
     })
 }
 
-/// What a chain is according to the specification, written without looking at how the queue does it.
+/// What a chain is according to the specification, written without looking at how the queue does
+/// it.
 fn model(tables: &[Vec<Written>; 2], head: u16) -> Option<(Vec<Buffer>, Vec<Buffer>)> {
     let (mut readable, mut writable) = (Vec::new(), Vec::new());
     let (mut in_table, mut index, mut count, mut total) = (None, head, 0u16, 0u64);

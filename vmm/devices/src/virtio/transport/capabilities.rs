@@ -1,4 +1,5 @@
-//! The layout of a virtio function's BAR, and the capabilities that tell a guest of it (virtio 1.2 §4.1.4).
+//! The layout of a virtio function's BAR, and the capabilities that tell a guest of it (virtio 1.2
+//! §4.1.4).
 
 use crate::pci::ConfigSpace;
 
@@ -106,7 +107,8 @@ impl ConfigWindow {
         }
     }
 
-    /// The offset in the BAR that an access to configuration space means, if it is one to the window's data.
+    /// The offset in the BAR that an access to configuration space means, if it is one to the
+    /// window's data.
     pub(super) fn access(&self, config: &ConfigSpace, offset: u16, len: usize) -> Option<u64> {
         if offset != self.capability + 16 || !matches!(len, 1 | 2 | 4) {
             return None;

@@ -8,7 +8,8 @@ use crate::guest_warn;
 use crate::virtio::queue::{EventIdx, QueueFault, QueueLayout};
 use crate::virtio::{Memory, Queue, VirtioDevice};
 
-/// Ring and transport features that every device here offers: indirect descriptors, event indices, version 1.
+/// Ring and transport features that every device here offers: indirect descriptors, event indices,
+/// version 1.
 const TRANSPORT_FEATURES: u64 = 1 << 28 | F_EVENT_IDX | F_VERSION_1;
 const F_EVENT_IDX: u64 = 1 << 29;
 const F_VERSION_1: u64 = 1 << 32;
@@ -122,8 +123,8 @@ impl CommonConfig {
         }
     }
 
-    /// Takes a write to the register at `offset`. One of another width than the register's, one to a register that
-    /// is read-only, and one that comes at the wrong time change nothing.
+    /// Takes a write to the register at `offset`. One of another width than the register's, one to
+    /// a register that is read-only, and one that comes at the wrong time change nothing.
     pub(super) fn write(
         &mut self,
         offset: u64,
@@ -217,8 +218,8 @@ impl CommonConfig {
         }
     }
 
-    /// Queues are set up between FEATURES_OK and DRIVER_OK, each until it is enabled. Later the device
-    /// relies on them (CVE-2026-5747).
+    /// Queues are set up between FEATURES_OK and DRIVER_OK, each until it is enabled. Later the
+    /// device relies on them (CVE-2026-5747).
     fn write_queue(&mut self, offset: u64, len: usize, value: u64) {
         let queue = match self.queues.get_mut(usize::from(self.queue_select)) {
             Some(queue) if self.status == DeviceStatus::FeaturesOk && !queue.enabled => queue,

@@ -106,7 +106,8 @@ impl Interrupt for VirtioInterrupt {
 
     fn needs_reset(&self) {
         self.broken.store(true, SeqCst);
-        // virtio 1.2 §2.1.2: a driver that is ready is told, and only such a one has an active device.
+        // virtio 1.2 §2.1.2: a driver that is ready is told, and only such a one has an active
+        // device.
         if let Err(error) = self.signal_config() {
             host_warn!(%error, "a driver can't be told to reset its device");
         }

@@ -5,7 +5,8 @@
 //!   ↑______________________|__________|___________|  (a write of 0, from anywhere)
 //! ```
 //!
-//! What a driver may set up depends on it: features in `Driver`, queues in `FeaturesOk`, nothing after.
+//! What a driver may set up depends on it: features in `Driver`, queues in `FeaturesOk`, nothing
+//! after.
 
 const ACKNOWLEDGE: u8 = 1;
 const DRIVER: u8 = 2;
@@ -116,7 +117,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_is_ready_without_having_taken_every_step(writes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(1), Just(3), Just(11), Just(15)], 0..40)) {
+        fn nobody_is_ready_without_having_taken_every_step(
+            writes in proptest::collection::vec(
+                prop_oneof![any::<u8>(), Just(1), Just(3), Just(11), Just(15)], 0..40,
+            ),
+        ) {
             let (mut status, mut steps) = (DeviceStatus::Reset, 0);
             for bits in writes {
                 let Ok(next) = status.apply(bits) else { continue };

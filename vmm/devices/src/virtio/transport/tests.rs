@@ -8,7 +8,8 @@ use super::*;
 use crate::test_guest::{PciDriver, Plugged, Ring, TestMachine, common};
 use crate::virtio::{ActivateError, DeviceError, Progress};
 
-/// A device with two queues and a configuration that can be written, which tells what is done with it.
+/// A device with two queues and a configuration that can be written, which tells what is done with
+/// it.
 #[derive(Default)]
 struct Probe {
     seen: Arc<Seen>,
@@ -301,10 +302,13 @@ fn access() -> impl Strategy<Value = Access> {
     ];
     let offset = prop_oneof![4 => 0u64..64, 1 => 0u64..0x8000];
     prop_oneof![
-        6 => (offset.clone(), len.clone(), value.clone()).prop_map(|(o, l, v)| Access::Write(o, l, v)),
+        6 => (offset.clone(), len.clone(), value.clone())
+            .prop_map(|(o, l, v)| Access::Write(o, l, v)),
         // The way to a working device, so that some runs get there.
-        4 => prop::sample::select(vec![1u64, 3, 11, 15]).prop_map(|s| Access::Write(common::STATUS, 1, s)),
-        2 => prop::sample::select(vec![0u64, 1]).prop_map(|s| Access::Write(common::DRIVER_FEATURE, 4, s)),
+        4 => prop::sample::select(vec![1u64, 3, 11, 15])
+            .prop_map(|s| Access::Write(common::STATUS, 1, s)),
+        2 => prop::sample::select(vec![0u64, 1])
+            .prop_map(|s| Access::Write(common::DRIVER_FEATURE, 4, s)),
         1 => Just(Access::Write(common::DRIVER_FEATURE_SELECT, 4, 1)),
         3 => (offset, len.clone()).prop_map(|(o, l)| Access::Read(o, l)),
         2 => (0u64..0x100, len, value).prop_map(|(o, l, v)| Access::Config(o, l, v)),

@@ -12,25 +12,25 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 ///
 /// Errors of a connection are its own affair: the backend resets it with an `RST` packet.
 pub trait VsockBackend: Send {
-    /// A descriptor, such as that of an epoll instance, that is readable when something happened on the
-    /// host's side. The same for the life of the device.
+    /// A descriptor, such as that of an epoll instance, that is readable when something happened on
+    /// the host's side. The same for the life of the device.
     fn host_fd(&self) -> io::Result<OwnedFd>;
 
-    /// Takes up what happened there. Afterwards the descriptor must not stay readable because of what
-    /// waits for the guest: [`VsockBackend::has_pending`] is asked for that.
+    /// Takes up what happened there. Afterwards the descriptor must not stay readable because of
+    /// what waits for the guest: [`VsockBackend::has_pending`] is asked for that.
     ///
     /// Called also while the guest has no driver.
     fn host_event(&mut self);
 
-    /// Takes a packet from the guest. It is whole, its source is the guest's address, and `payload` is as long
-    /// as it says; all else in it is the guest's claim.
+    /// Takes a packet from the guest. It is whole, its source is the guest's address, and `payload`
+    /// is as long as it says; all else in it is the guest's claim.
     fn send(&mut self, packet: &Header, payload: &[u8]) -> Sent;
 
     /// Whether [`VsockBackend::receive`] would give a packet.
     fn has_pending(&self) -> bool;
 
-    /// The next packet for the guest. Its payload, of [`Header::len`] bytes, is put at the beginning
-    /// of `payload`, whose length is what the guest has room for (possibly nothing).
+    /// The next packet for the guest. Its payload, of [`Header::len`] bytes, is put at the
+    /// beginning of `payload`, whose length is what the guest has room for (possibly nothing).
     ///
     /// `None` if there is none after all.
     fn receive(&mut self, payload: &mut [u8]) -> Option<Header>;
@@ -45,6 +45,7 @@ pub trait VsockBackend: Send {
 pub enum Sent {
     /// It was taken, or deservedly dropped.
     Taken,
-    /// There is no room for what it would cause. It is offered again after packets for the guest were received.
+    /// There is no room for what it would cause. It is offered again after packets for the guest
+    /// were received.
     Busy,
 }

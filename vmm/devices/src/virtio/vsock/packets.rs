@@ -96,8 +96,8 @@ impl Packets {
         ]
     }
 
-    /// Copies one packet out of guest memory, header and payload once each, and offers it to the backend. One that
-    /// can't be right is dropped.
+    /// Copies one packet out of guest memory, header and payload once each, and offers it to the
+    /// backend. One that can't be right is dropped.
     fn send(
         &mut self,
         service: &Service<'_>,
@@ -126,7 +126,8 @@ impl Packets {
         Ok(sent)
     }
 
-    /// Puts the backend's next packet into `chain`, and gives the bytes written, if there was a packet.
+    /// Puts the backend's next packet into `chain`, and gives the bytes written, if there was a
+    /// packet.
     fn receive(
         &mut self,
         service: &Service<'_>,

@@ -373,7 +373,12 @@ proptest! {
         let mut buffers = VecDeque::new();
         let (mut said, mut next) = (Vec::new(), 0u8);
         for (step, len) in steps {
-            let payload: Vec<u8> = (0..len).map(|_| { next = next.wrapping_add(1); next }).collect();
+            let payload: Vec<u8> = (0..len)
+                .map(|_| {
+                    next = next.wrapping_add(1);
+                    next
+                })
+                .collect();
             match step {
                 0 => {
                     recorder.offer(&payload);
