@@ -24,6 +24,10 @@ pub mod vm;
 pub mod cgroup;
 pub mod sizing;
 
+#[cfg(feature = "conformance")]
+#[expect(clippy::unwrap_used, reason = "a check fails by panicking")]
+pub mod conformance;
+
 mod agent;
 mod config;
 mod ending;
