@@ -73,12 +73,9 @@ fn main() -> Result<()> {
 
 fn start(args: &Args, control: &Path) -> Result<Child> {
     let _ = std::fs::remove_file(control);
-    let socket = socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    // Without close-on-exec, because the descriptor may already be the one that it is to become.
+    let flags = SocketFlags::empty();
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     bind(&socket, &SocketAddrUnix::new(control)?)?;
     listen(&socket, 16)?;
     let mut command = Command::new(&args.vmm);
