@@ -8,7 +8,12 @@ mod auth_config;
     missing_docs,
     reason = "generated; the interface is explained by Kubernetes"
 )]
-#[allow(clippy::all, unreachable_pub, reason = "generated")]
+#[allow(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    unreachable_pub,
+    reason = "generated"
+)]
 pub mod v1 {
     tonic::include_proto!("runtime.v1");
 }

@@ -1,0 +1,77 @@
+//! A record in memory that is always as it is in the database.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, watch};
+use tracing::error;
+
+use crate::error::{Result, chain};
+use crate::state::{Saved, State};
+
+/// A record that others read and wait on; it changes only through the database.
+pub struct Kept<T> {
+    state: State,
+    writing: Mutex<()>,
+    value: watch::Sender<Arc<T>>,
+}
+
+impl<T: Saved> Kept<T> {
+    /// Takes a record that is in the database already.
+    pub fn loaded(state: &State, value: T) -> Self {
+        Self {
+            state: state.clone(),
+            writing: Mutex::default(),
+            value: watch::Sender::new(Arc::new(value)),
+        }
+    }
+
+    /// Writes a new record.
+    pub async fn create(state: &State, value: T) -> Result<Self> {
+        state.put(&value).await?;
+        Ok(Self::loaded(state, value))
+    }
+
+    /// As it is now.
+    pub fn get(&self) -> Arc<T> {
+        self.value.borrow().clone()
+    }
+
+    /// Decides something: `change` is in the database before anybody sees it, or it did not happen.
+    pub async fn change<R>(&self, change: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        let _one_at_a_time = self.writing.lock().await;
+        let mut value = T::clone(&self.get());
+        let answer = change(&mut value)?;
+        self.state.put(&value).await?;
+        self.value.send_replace(Arc::new(value));
+        Ok(answer)
+    }
+
+    /// Takes note of something that has happened: it is seen even if the database fails.
+    pub async fn observe(&self, change: impl FnOnce(&mut T)) {
+        let _one_at_a_time = self.writing.lock().await;
+        let mut value = T::clone(&self.get());
+        change(&mut value);
+        if let Err(error) = self.state.put(&value).await {
+            error!(
+                record = T::KIND,
+                id = value.id(),
+                error = chain(&error),
+                "state is not saved"
+            );
+        }
+        self.value.send_replace(Arc::new(value));
+    }
+
+    /// Waits until `is_so`.
+    pub async fn wait_until(&self, is_so: impl Fn(&T) -> bool) -> Arc<T> {
+        let mut values = self.value.subscribe();
+        let value = values.wait_for(|value| is_so(value)).await;
+        value.expect("we hold the sender").clone()
+    }
+
+    /// Removes it from the database.
+    pub async fn delete(&self) -> Result<()> {
+        let _one_at_a_time = self.writing.lock().await;
+        Ok(self.state.delete::<T>(self.get().id()).await?)
+    }
+}

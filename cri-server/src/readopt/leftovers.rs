@@ -1,0 +1,90 @@
+//! What a crash left half made, and directories that belong to nobody.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use sandbox::Kind;
+use tracing::{info, warn};
+
+use crate::containers::SavedContainer;
+use crate::error::{Doing, Error, Result, chain};
+use crate::pods::SavedPod;
+use crate::runtime::create_container::{give_back, held};
+use crate::{CriServer, host};
+
+/// Removes what there is of a container whose making was cut short.
+pub(super) async fn undo_container(
+    server: &Arc<CriServer>,
+    container: &SavedContainer,
+) -> Result<()> {
+    let id = &container.id;
+    if let Some(sandbox) = server
+        .pods
+        .find(&container.pod.0)?
+        .and_then(|p| p.sandbox.get().cloned())
+    {
+        match sandbox.adopt_container(id).await {
+            Ok(workload) => workload
+                .remove()
+                .await
+                .doing(format!("remove container {id}"))?,
+            Err(error) if error.kind() == Kind::NotFound => {}
+            Err(error) => {
+                warn!(container_id = %id, error = chain(&error), "it may be left half made")
+            }
+        }
+    }
+    give_back(server.images.clone(), id.clone(), held(container)).await?;
+    host::remove_directory(&server.container_dir(id)).await?;
+    server.state.delete::<SavedContainer>(&id.0).await?;
+    info!(container_id = %id, "half-made container is removed");
+    Ok(())
+}
+
+/// Removes what there is of a pod whose making was cut short; its sandbox is swept by its kind.
+pub(super) async fn undo_pod(server: &Arc<CriServer>, pod: &SavedPod) -> Result<()> {
+    server.network.release(&pod.network).await?;
+    server.state.delete::<SavedPod>(&pod.id.0).await?;
+    info!(pod_id = %pod.id, "half-made pod is removed");
+    Ok(())
+}
+
+/// Removes directories of pods and containers that nobody knows.
+pub(super) async fn sweep_directories(server: &CriServer) -> Result<()> {
+    let pods: HashSet<_> = server
+        .pods
+        .all()
+        .iter()
+        .map(|pod| pod.id.0.clone())
+        .collect();
+    let containers = server.containers.all();
+    let containers: HashSet<_> = containers.iter().map(|c| c.id.0.clone()).collect();
+    sweep(&server.config.runtime_dir.join("pods"), &pods).await?;
+    sweep(&server.config.state_dir.join("containers"), &containers).await
+}
+
+async fn sweep(directory: &Path, keep: &HashSet<String>) -> Result<()> {
+    let failed = |error| {
+        Error::caused(
+            Kind::Internal,
+            format!("look through {}", directory.display()),
+            error,
+        )
+    };
+    tokio::fs::create_dir_all(directory).await.map_err(failed)?;
+    let mut entries = tokio::fs::read_dir(directory).await.map_err(failed)?;
+    while let Some(entry) = entries.next_entry().await.map_err(failed)? {
+        if keep.contains(&*entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        info!(directory = %entry.path().display(), "directory of nobody is removed");
+        if let Err(error) = host::remove_directory(&entry.path()).await {
+            warn!(
+                error = chain(&error),
+                "directory stays until the next start"
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! `StopPodSandbox`: stop everything in the sandbox, then give its network back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cri_api::v1::{StopPodSandboxRequest, StopPodSandboxResponse};
+use sandbox::Kind;
+
+use crate::error::{Doing, Error, Result};
+use crate::pods::Pod;
+use crate::{CriServer, readopt, watch};
+
+/// Idempotent: the kubelet retries until it succeeds, so an unknown pod counts as stopped.
+pub(super) async fn stop_pod_sandbox(
+    server: Arc<CriServer>,
+    request: StopPodSandboxRequest,
+) -> Result<StopPodSandboxResponse> {
+    if let Some(pod) = server.pods.find(&request.pod_sandbox_id)? {
+        // A retry waits for the call under way, then finds everything done.
+        let _one_at_a_time = pod.lifecycle.lock().await;
+        stop(&server, &pod).await?;
+    }
+    Ok(StopPodSandboxResponse {})
+}
+
+/// Stops a pod whose lifecycle the caller holds.
+pub(crate) async fn stop(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result<()> {
+    pod.stopping.store(true, Ordering::Release);
+    // First of all: from here on no container is made in it.
+    watch::over(pod, "").await;
+    readopt::take_back(server, pod).await?;
+    if let Some(sandbox) = pod.sandbox.get() {
+        // CRI: what still runs is terminated by force; the kubelet has asked nicely before.
+        let stopped = sandbox.stop(Duration::ZERO);
+        let limit = Duration::from_secs(server.config.stop_timeout_s);
+        match tokio::time::timeout(limit, stopped).await {
+            Ok(done) => done.doing(format!("stop pod {}", pod.id))?,
+            Err(_) => return Err(stuck(pod, limit)),
+        }
+    }
+    watch::end_all(server, pod, "its pod was stopped").await;
+    server.network.release(&pod.record.get().network).await?;
+    Ok(())
+}
+
+fn stuck(pod: &Pod, limit: Duration) -> Error {
+    Error::new(
+        Kind::TimedOut,
+        format!(
+            "pod {} has not stopped after {limit:?}; its processes hang in the kernel",
+            pod.id
+        ),
+    )
+}

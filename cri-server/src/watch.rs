@@ -1,0 +1,127 @@
+//! Watchers: one task per sandbox and per container, which note how it ended.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sandbox::{ContainerExit, Sandbox, SandboxExit};
+use tracing::{info, warn};
+
+use crate::CriServer;
+use crate::clock::{now_ns, to_ns};
+use crate::containers::{Container, ContainerState, SavedExit};
+use crate::pods::{Pod, PodEvent, PodState};
+
+/// How long containers of a dead sandbox may take to tell how they ended themselves.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Exit code of containers of which nobody can tell how they ended.
+const LOST: u8 = 255;
+
+/// Notes the end of a container, whenever it comes.
+pub(crate) fn container(container: &Arc<Container>) {
+    let Some(workload) = container.workload.get().cloned() else {
+        return;
+    };
+    let container = container.clone();
+    tokio::spawn(async move {
+        let exit = workload.wait().await;
+        info!(
+            container_id = %container.id,
+            code = exit.code,
+            oom_killed = exit.oom_killed,
+            message = exit.message,
+            "container has ended"
+        );
+        container
+            .record
+            .observe(|record| record.end(saved(&exit)))
+            .await;
+    });
+}
+
+/// Notes the end of a sandbox, whenever it comes, and that of what was in it.
+pub(crate) fn pod(server: &Arc<CriServer>, pod: &Arc<Pod>, sandbox: &Arc<dyn Sandbox>) {
+    let (server, pod, sandbox) = (server.clone(), pod.clone(), sandbox.clone());
+    tokio::spawn(async move {
+        let exit = sandbox.wait().await;
+        let expected = exit.asked || pod.stopping.load(Ordering::Acquire);
+        if expected {
+            info!(pod_id = %pod.id, "sandbox has ended");
+        } else {
+            warn!(pod_id = %pod.id, reason = exit.message, "sandbox has died");
+        }
+        over(&pod, if expected { "" } else { &exit.message }).await;
+        end_containers(&server, &pod, &exit).await;
+    });
+}
+
+/// Notes that a pod is not ready any more, and why. The first account stands.
+pub(crate) async fn over(pod: &Pod, reason: &str) {
+    let note = |record: &mut crate::pods::SavedPod| {
+        if record.state == PodState::Ready {
+            record.reason = reason.to_string();
+        }
+        // Only a pod that is being made could refuse, and nobody watches one.
+        let _ = record.apply(PodEvent::Over);
+    };
+    if pod.record.get().state == PodState::Ready {
+        pod.record.observe(note).await;
+    }
+}
+
+/// Sees to it that no container of a sandbox that is gone counts as alive.
+async fn end_containers(server: &CriServer, pod: &Pod, exit: &SandboxExit) {
+    let message = match exit.message.as_str() {
+        "" => "its pod was stopped".to_string(),
+        why => format!("its pod's sandbox ended: {why}"),
+    };
+    end_all(server, pod, &message).await;
+}
+
+/// Waits a little for containers to tell how they ended, then speaks for those that do not.
+pub(crate) async fn end_all(server: &CriServer, pod: &Pod, message: &str) {
+    let containers = server.containers.of(&pod.id);
+    let ends = containers.iter().map(|container| async move {
+        let ended = container.record.wait_until(has_ended);
+        if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+            lose(container, message).await;
+        }
+    });
+    futures::future::join_all(ends).await;
+}
+
+/// Notes that nobody can tell how a container ended.
+pub(crate) async fn lose(container: &Container, message: &str) {
+    let exit = SavedExit {
+        code: LOST,
+        reason: "Unknown".into(),
+        message: message.to_string(),
+        finished_at_ns: now_ns(),
+    };
+    container.record.observe(|record| record.end(exit)).await;
+}
+
+/// Whether a container will not run any more.
+pub(crate) fn has_ended(record: &crate::containers::SavedContainer) -> bool {
+    matches!(
+        record.state,
+        ContainerState::Exited | ContainerState::Removing
+    )
+}
+
+fn saved(exit: &ContainerExit) -> SavedExit {
+    let reason = match exit {
+        ContainerExit {
+            oom_killed: true, ..
+        } => "OOMKilled",
+        ContainerExit { code: 0, .. } => "Completed",
+        _ => "Error",
+    };
+    SavedExit {
+        code: exit.code,
+        reason: reason.to_string(),
+        message: exit.message.clone(),
+        finished_at_ns: to_ns(exit.finished_at),
+    }
+}
