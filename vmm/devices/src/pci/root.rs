@@ -1,7 +1,7 @@
 //! Bus 0: slots that functions are plugged into, and where their BARs answer.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -37,7 +37,8 @@ struct Slot {
 /// The root complex. Configuration accesses of all vCPUs go through it one at a time.
 pub struct PciRoot {
     slots: Mutex<Vec<Option<Slot>>>,
-    bus: Arc<Bus>,
+    /// Weak, because the bus holds us through the windows onto configuration space.
+    bus: Weak<Bus>,
     window: Range<u32>,
 }
 
@@ -52,7 +53,7 @@ impl PciRoot {
         });
         Arc::new(Self {
             slots: Mutex::new(slots),
-            bus,
+            bus: Arc::downgrade(&bus),
             window,
         })
     }
@@ -83,8 +84,8 @@ impl PciRoot {
         let Some(Slot { function, mapped }) = taken else {
             return false;
         };
-        if let Some(address) = mapped {
-            self.bus.remove(address);
+        if let (Some(bus), Some(address)) = (self.bus.upgrade(), mapped) {
+            bus.remove(address);
         }
         let mut function = function.lock();
         function.bar_moved(None);
@@ -131,21 +132,24 @@ impl PciRoot {
 
     /// Makes a BAR answer where the guest programmed it, after any write to its function.
     fn follow(&self, number: u8, slot: &mut Slot) {
+        let Some(bus) = self.bus.upgrade() else {
+            return;
+        };
         let wanted = self.wanted(&slot.function);
         let target = wanted.as_ref().map(|range| range.start);
         if target == slot.mapped {
             return;
         }
         let moved = match (slot.mapped, wanted) {
-            (Some(from), Some(to)) => self.bus.relocate(from, to.start),
+            (Some(from), Some(to)) => bus.relocate(from, to.start),
             (Some(from), None) => {
-                self.bus.remove(from);
+                bus.remove(from);
                 Ok(())
             }
             (None, Some(to)) => {
                 let bar = Bar(Arc::clone(&slot.function));
                 let size = to.end - to.start;
-                self.bus.insert(to.start, size, Arc::new(Mutex::new(bar)))
+                bus.insert(to.start, size, Arc::new(Mutex::new(bar)))
             }
             (None, None) => Ok(()),
         };

@@ -149,6 +149,17 @@ fn of_two_bars_at_one_address_the_first_stays_and_the_second_can_leave() {
     assert_eq!(first.status(), 1);
 }
 
+#[test]
+fn a_machine_that_is_dropped_drops_its_devices() {
+    let machine = TestMachine::new();
+    let root = Arc::downgrade(&machine.root);
+    let vectors = Arc::downgrade(&machine.plug(Rng::new()).vectors);
+    PciDriver::probe(&machine, 1);
+    drop(machine);
+    assert!(root.upgrade().is_none());
+    assert!(vectors.upgrade().is_none());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Plug,
