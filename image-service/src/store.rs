@@ -195,3 +195,6 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

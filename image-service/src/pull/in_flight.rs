@@ -82,7 +82,11 @@ mod tests {
         let (in_flight, begun) = (InFlight::<u8, u8>::default(), AtomicUsize::new(0));
         let begin = || {
             begun.fetch_add(1, Ordering::SeqCst);
-            async { Ok(Arc::new(7)) }.boxed()
+            async {
+                tokio::task::yield_now().await;
+                Ok(Arc::new(7))
+            }
+            .boxed()
         };
         let (one, two) = tokio::join!(in_flight.join(1, begin), in_flight.join(1, begin));
         assert_eq!((*one.unwrap(), *two.unwrap()), (7, 7));

@@ -53,6 +53,10 @@ impl Puller {
         layer: LayerSpec,
     ) -> Result<(), PullCause> {
         let _slot = self.layer_slots.acquire().await.map_err(|_| CutShort)?;
+        // Another pull may have brought it while we waited.
+        if self.store.has_blob(&layer.key()) {
+            return Ok(());
+        }
         let began = Instant::now();
         let mut distrusted = Vec::new();
         loop {

@@ -1,6 +1,6 @@
 //! A whole image: manifest, configuration, layers, and the merge of them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
@@ -101,11 +101,11 @@ impl Puller {
         session: &Arc<Session>,
         layers: &[LayerSpec],
     ) -> Result<(), PullCause> {
-        let distinct: BTreeMap<BlobKey, LayerSpec> =
-            layers.iter().map(|layer| (layer.key(), *layer)).collect();
-        let missing = distinct
-            .into_values()
-            .filter(|layer| !self.store.has_blob(&layer.key()));
+        let mut seen = BTreeSet::new();
+        let missing = layers
+            .iter()
+            .copied()
+            .filter(|layer| seen.insert(layer.key()) && !self.store.has_blob(&layer.key()));
         let fetch = |layer: LayerSpec| {
             let (puller, session) = (self.clone(), session.clone());
             async move { puller.join_layer(session, layer).await }

@@ -39,7 +39,8 @@ struct Open {
     response: Response,
     /// Bytes that we have already: this host began from the start.
     skip: u64,
-    progress: bool,
+    /// New bytes that it brought.
+    brought: u64,
 }
 
 impl Session {
@@ -166,7 +167,7 @@ impl BlobStream<'_> {
                 index,
                 response,
                 skip,
-                progress: false,
+                brought: 0,
             }),
         }
     }
@@ -181,10 +182,10 @@ impl BlobStream<'_> {
                 let _ = chunk.split_to(usize::try_from(skipped).unwrap_or(usize::MAX));
                 let wanted = self.spec.size - self.received;
                 chunk.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-                if !chunk.is_empty() && !open.progress {
-                    open.progress = true;
+                if !chunk.is_empty() && open.brought == 0 {
                     self.sources.push(open.index);
                 }
+                open.brought += chunk.len() as u64;
                 return Some(chunk);
             }
             Ok(None) => {
@@ -201,7 +202,8 @@ impl BlobStream<'_> {
         let Some(open) = self.open.take() else { return };
         // A fresh connection gets a fresh span.
         self.clock = self.session.registry.timing.stall_clock();
-        match open.progress {
+        // A trickle is no progress, or a bad host would be tried for ever.
+        match open.brought >= self.session.registry.timing.stall_min_bytes {
             true => self.rounds.restart_after(open.index).await,
             false => {
                 self.rounds

@@ -72,8 +72,7 @@ impl Session {
                     });
                 }
             }
-            // Some registries know no HEAD.
-            Err(failure) if failure.class == Class::Permanent => {}
+            Err(failure) if is_worth_a_get(&failure) => {}
             Err(failure) => return Err(failure),
         }
         Ok(self.document_at(endpoint, tag).await?.into())
@@ -90,7 +89,7 @@ impl Session {
                         document: None,
                     });
                 }
-                Err(failure) if failure.class == Class::Permanent => {
+                Err(failure) if is_worth_a_get(&failure) => {
                     return Ok(self.document(digest).await?.into());
                 }
                 Err(failure) => rounds.failed(index, &self.endpoints[index], failure),
@@ -130,6 +129,11 @@ impl Session {
             None => Ok(document),
         }
     }
+}
+
+/// Some registries know no HEAD, and a refusal has no text that says why.
+fn is_worth_a_get(failure: &Failure) -> bool {
+    matches!(failure.class, Class::Permanent | Class::Denied)
 }
 
 impl From<Document> for Resolved {
