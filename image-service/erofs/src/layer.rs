@@ -5,10 +5,12 @@
 //! whiteouts may stand anywhere in the stream and hide only what is below.
 
 mod archive;
+mod content;
 mod entry;
 mod error;
 mod name;
 mod pax;
+mod settle;
 mod unpack;
 mod window;
 
@@ -69,7 +71,7 @@ pub fn convert_layer(
         unpacker.add(entry, &mut archive, &mut blob)?;
     }
     let tar_bytes = archive.drain()?;
-    let unpacked = unpacker.finish()?;
+    let unpacked = unpacker.finish();
     let blocks = write_tree(&unpacked.tree, blob, options)?;
     Ok(LayerSummary {
         blocks,
@@ -103,6 +105,3 @@ fn write_tree<W: Write + Seek>(
         .map_err(LayerError::Write)?;
     Ok(superblock.blocks)
 }
-
-#[cfg(test)]
-mod tests;

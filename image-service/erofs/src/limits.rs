@@ -24,11 +24,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Room for any image seen in the wild; a conversion stays below 1 GiB of memory.
+    /// Room for any image seen in the wild. A conversion takes about as much memory as `max_tree_bytes`,
+    /// a merge up to twice that; ordinary images need a thousandth.
     fn default() -> Self {
         Self {
-            max_entries: 4_000_000,
-            max_tree_bytes: 768 << 20,
+            max_entries: 2_000_000,
+            max_tree_bytes: 512 << 20,
             max_path_bytes: 4096,
             max_depth: 512,
             max_xattr_bytes: 64 << 10,

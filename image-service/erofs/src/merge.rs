@@ -134,6 +134,3 @@ fn write_image(
     blob.finish(&host.encode()).map_err(MergeError::Write)?;
     Ok(layout)
 }
-
-#[cfg(test)]
-mod tests;

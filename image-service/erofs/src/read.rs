@@ -187,6 +187,3 @@ impl FileType {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

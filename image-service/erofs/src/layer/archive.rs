@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use tar_core::HEADER_SIZE;
 use tar_core::parse::{ParseEvent, Parser};
+use tar_core::{EntryType, HEADER_SIZE, Header};
 
 use super::entry::Entry;
 use super::error::{LayerError, TarFault};
@@ -59,6 +59,7 @@ impl<R: Read> Archive<R> {
             };
             let bytes = self.window.fill(wanted).map_err(LayerError::Read)?;
             let had = bytes.len();
+            check_sizes(bytes).map_err(|source| LayerError::Header { offset, source })?;
             let event = self.parser.parse(bytes).map_err(header)?;
             let (consumed, entry) = match event {
                 ParseEvent::NeedData { min_bytes } => {
@@ -138,7 +139,9 @@ impl<R: Read> Archive<R> {
     /// Twice what was not enough, so that headers sent byte by byte are not parsed at each byte.
     fn larger(&self, needed: usize, had: usize) -> Result<usize, LayerError> {
         let max = self.limits.max_header_bytes as usize + Self::HEADER_SLACK;
-        LimitExceeded::check("bytes of headers for one entry", needed as u64, max as u64)?;
+        // Not only what is needed: the parser may ask for little, again and again.
+        let least = needed.max(had + 1);
+        LimitExceeded::check("bytes of headers for one entry", least as u64, max as u64)?;
         Ok(needed.max(had * 2).min(max))
     }
 
@@ -156,4 +159,30 @@ impl<R: Read> Archive<R> {
             bytes: self.window.consumed() + self.window.bytes().len() as u64,
         }
     }
+}
+
+/// Refuses sizes of 2^62 and more in the chain of headers that `bytes` begins with: the parser adds them
+/// up, and drops what does not fit 64 bits.
+fn check_sizes(mut bytes: &[u8]) -> Result<(), TarFault> {
+    while let Some((header, rest)) = bytes.split_first_chunk::<HEADER_SIZE>() {
+        let header = Header::from_bytes(header);
+        let size = header.as_ustar().size;
+        let is_binary = size[0] & 0x80 != 0;
+        if is_binary && (size[..4] != [0x80, 0, 0, 0] || size[4] >= 0x40) {
+            return Err(TarFault::SIZE);
+        }
+        let content = match header.entry_type() {
+            EntryType::GnuLongName | EntryType::GnuLongLink | EntryType::XHeader => {
+                header.entry_size().unwrap_or(u64::MAX)
+            }
+            _ if header.is_empty() => 0,
+            _ => break,
+        };
+        let skip = content.checked_next_multiple_of(HEADER_SIZE as u64);
+        let Some(skip) = skip.and_then(|skip| usize::try_from(skip).ok()) else {
+            break;
+        };
+        bytes = rest.get(skip..).unwrap_or_default();
+    }
+    Ok(())
 }

@@ -6,10 +6,10 @@ use tar_core::{EntryType, SparseEntry};
 use super::error::{EntryFault, LayerError};
 use super::name::EntryName;
 use super::pax::PaxRecords;
-use crate::Limits;
 use crate::format::xattr::Xattrs;
 use crate::limits::LimitExceeded;
 use crate::tree::Attributes;
+use crate::{BLOCK_SIZE, Limits};
 
 /// An entry whose content, if any, is next in the stream.
 #[derive(Debug)]
@@ -128,9 +128,11 @@ fn kind(
         // Before types, a directory was a file whose name ends in a slash.
         EntryType::Regular if flag == 0 && parsed.path.ends_with(b"/") => EntryKind::Directory,
         EntryType::Regular | EntryType::Continuous => {
-            EntryKind::Regular(runs(parsed, sparse, pax)?)
+            EntryKind::Regular(runs(parsed, sparse, pax, limits)?)
         }
-        EntryType::GnuSparse if sparse.is_some() => EntryKind::Regular(runs(parsed, sparse, pax)?),
+        EntryType::GnuSparse if sparse.is_some() => {
+            EntryKind::Regular(runs(parsed, sparse, pax, limits)?)
+        }
         EntryType::Directory => EntryKind::Directory,
         EntryType::Symlink => EntryKind::Symlink(link_target(parsed, limits)?),
         EntryType::Link => EntryKind::HardLink(link_target(parsed, limits)?),
@@ -173,13 +175,11 @@ fn runs(
     parsed: &ParsedEntry<'_>,
     sparse: Option<SparseMap>,
     pax: &PaxRecords,
+    limits: &Limits,
 ) -> Result<Runs, EntryFault> {
-    // A base-256 size with more than 64 bits wraps in the parser.
-    let raw = &parsed.header.as_ustar().size;
-    if raw[0] & 0x80 != 0 && (raw[0] & 0x7f != 0 || raw[1..4] != [0; 3]) {
-        return Err(EntryFault::BadPaxRecord("size"));
-    }
     let stored = parsed.size;
+    let max = u64::from(limits.max_blocks) * BLOCK_SIZE;
+    LimitExceeded::check("bytes of content", stored, max)?;
     let Some((runs, size)) = sparse else {
         if pax.sparse {
             return Err(EntryFault::BadSparseMap);

@@ -1,5 +1,6 @@
 //! Why a layer could not be converted.
 
+use std::borrow::Cow;
 use std::io;
 
 use super::name::EntryName;
@@ -114,9 +115,12 @@ pub enum EntryFault {
 /// What the tar parser reports, cut to a length that may be logged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct TarFault(String);
+pub struct TarFault(Cow<'static, str>);
 
 impl TarFault {
+    /// A header's size that no file can have.
+    pub(super) const SIZE: Self = Self(Cow::Borrowed("size out of range"));
+
     const MAX_CHARS: usize = 200;
 
     pub(super) fn new(error: &tar_core::parse::ParseError) -> Self {

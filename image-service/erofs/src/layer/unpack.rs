@@ -1,40 +1,31 @@
 //! Entries gather in a tree, and their content in the blob.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Seek, Write};
 
 use super::archive::Archive;
-use super::entry::{Entry, EntryKind, Runs};
+use super::content::{check_room, write_content};
+use super::entry::{Entry, EntryKind};
 use super::error::{EntryFault, LayerError};
 use super::name::{EntryName, Meaning, components};
+use crate::Limits;
 use crate::block_writer::BlockWriter;
 use crate::format::xattr::Xattrs;
-use crate::limits::{Budget, LimitExceeded};
+use crate::limits::Budget;
 use crate::tree::{Attributes, Content, Directory, Inode, InodeId, Node, Tree};
-use crate::{BLOCK_SIZE, Limits};
 
 /// The tree of one layer while its tar is read.
 #[derive(Debug)]
 pub(super) struct Unpacker<'a> {
     limits: &'a Limits,
     budget: Budget,
-    tree: Tree,
+    pub(super) tree: Tree,
     /// Names hidden in lower layers, by directory. Apart from the children, because a whiteout says
     /// nothing about a file of the same name in its own layer, before or after it.
-    whiteouts: HashMap<InodeId, BTreeSet<Box<[u8]>>>,
+    pub(super) whiteouts: HashMap<InodeId, BTreeSet<Box<[u8]>>>,
     /// Hard links whose target was not there when they came, in stream order.
-    open_links: Vec<InodeId>,
-    entries: u64,
-    dropped_xattrs: u64,
-}
-
-/// The finished tree, with whiteouts and links to lower layers as nodes.
-#[derive(Debug)]
-pub(super) struct Unpacked {
-    pub(super) tree: Tree,
+    pub(super) open_links: Vec<InodeId>,
     pub(super) entries: u64,
-    pub(super) whiteouts: u64,
-    pub(super) lower_links: u64,
     pub(super) dropped_xattrs: u64,
 }
 
@@ -84,7 +75,7 @@ impl<'a> Unpacker<'a> {
             Meaning::File(name) => {
                 let content = match &entry.kind {
                     EntryKind::Regular(runs) => {
-                        self.check_room(runs, blob.position())
+                        check_room(runs, blob.position(), self.limits)
                             .map_err(|limit| fault(limit.into()))?;
                         Some(write_content(runs, archive, blob)?)
                     }
@@ -94,45 +85,6 @@ impl<'a> Unpacker<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Settles what could not be settled entry by entry.
-    pub(super) fn finish(mut self) -> Result<Unpacked, LimitExceeded> {
-        let resolved = self.resolve_open_links();
-        let (mut whiteouts, mut lower_links) = (0, 0);
-        let mut directories = vec![self.tree.root()];
-        while let Some(id) = directories.pop() {
-            whiteouts += self.settle_whiteouts(id)?;
-            for child in self.directory_mut(id).children.values_mut() {
-                *child = *resolved.get(child).unwrap_or(child);
-            }
-            let children = self
-                .directory_mut(id)
-                .children
-                .values()
-                .copied()
-                .collect::<Vec<_>>();
-            for child in children {
-                match self.tree[child].node {
-                    Node::Directory(_) => directories.push(child),
-                    Node::LowerLink(_) => lower_links += 1,
-                    _ => {}
-                }
-            }
-        }
-        let Self {
-            tree,
-            entries,
-            dropped_xattrs,
-            ..
-        } = self;
-        Ok(Unpacked {
-            tree,
-            entries,
-            whiteouts,
-            lower_links,
-            dropped_xattrs,
-        })
     }
 
     /// The directory with this path. What is missing becomes an implicit directory, and so does what is
@@ -157,19 +109,18 @@ impl<'a> Unpacker<'a> {
 
     fn describe_root(&mut self, entry: Entry) -> Result<(), EntryFault> {
         match entry.kind {
-            EntryKind::Directory => {
-                self.describe_directory(self.tree.root(), entry);
-                Ok(())
-            }
+            EntryKind::Directory => self.describe_directory(self.tree.root(), entry),
             _ => Err(EntryFault::RootNotDirectory),
         }
     }
 
-    fn describe_directory(&mut self, id: InodeId, entry: Entry) {
+    fn describe_directory(&mut self, id: InodeId, entry: Entry) -> Result<(), EntryFault> {
         let inode = &mut self.tree[id];
         inode.attributes = entry.attributes;
         inode.xattrs = entry.xattrs;
+        self.budget.strings(inode.string_bytes())?;
         self.directory_mut(id).implicit = false;
+        Ok(())
     }
 
     /// Gives the entry its name. The last of several entries with one name wins; a directory that is
@@ -184,8 +135,7 @@ impl<'a> Unpacker<'a> {
         let node = match entry.kind {
             EntryKind::Directory => match self.tree.child(parent, name) {
                 Some(known) if self.tree[known].is_directory() => {
-                    self.describe_directory(known, entry);
-                    return Ok(());
+                    return self.describe_directory(known, entry);
                 }
                 _ => {
                     self.budget.directory()?;
@@ -238,106 +188,9 @@ impl<'a> Unpacker<'a> {
         Ok(self.tree.add(inode))
     }
 
-    /// Links whose target came after them. The last first, so that a chain of them is followed.
-    fn resolve_open_links(&self) -> BTreeMap<InodeId, InodeId> {
-        let mut resolved = BTreeMap::new();
-        for &link in self.open_links.iter().rev() {
-            let Node::LowerLink(target) = &self.tree[link].node else {
-                continue;
-            };
-            let Some(found) = self.tree.lookup(target) else {
-                continue;
-            };
-            let found = *resolved.get(&found).unwrap_or(&found);
-            if !matches!(
-                self.tree[found].node,
-                Node::Directory(_) | Node::LowerLink(_)
-            ) {
-                resolved.insert(link, found);
-            }
-        }
-        resolved
-    }
-
-    /// A whiteout of a name the layer itself gives: what is below is hidden all the same, so a directory
-    /// of that name starts from nothing.
-    fn settle_whiteouts(&mut self, id: InodeId) -> Result<u64, LimitExceeded> {
-        let hidden = self.whiteouts.remove(&id).unwrap_or_default();
-        let count = hidden.len() as u64;
-        for name in hidden {
-            match self.tree.child(id, &name) {
-                Some(child) => {
-                    if let Some(directory) = self.tree.directory_mut(child) {
-                        directory.opaque = true;
-                        directory.implicit = false;
-                    }
-                }
-                None => {
-                    let whiteout = Inode {
-                        attributes: Attributes {
-                            mode: 0,
-                            ..Attributes::DEFAULT_DIRECTORY
-                        },
-                        xattrs: Xattrs::new(),
-                        node: Node::Whiteout,
-                    };
-                    let whiteout = self.tree.add(whiteout);
-                    self.tree.link(id, &name, whiteout);
-                }
-            }
-        }
-        Ok(count)
-    }
-
-    fn directory_mut(&mut self, id: InodeId) -> &mut Directory {
+    pub(super) fn directory_mut(&mut self, id: InodeId) -> &mut Directory {
         self.tree
             .directory_mut(id)
             .expect("only directories' ids are kept as such")
     }
-
-    fn check_room(&self, runs: &Runs, position: u64) -> Result<(), LimitExceeded> {
-        let max = u64::from(self.limits.max_blocks);
-        let end = position
-            .saturating_add(BLOCK_SIZE)
-            .saturating_add(runs.size);
-        LimitExceeded::check("blocks", end.div_ceil(BLOCK_SIZE), max)
-    }
-}
-
-/// Copies a file's runs to where they belong, and leaves holes between them.
-fn write_content<R: Read, W: Write + Seek>(
-    runs: &Runs,
-    archive: &mut Archive<R>,
-    blob: &mut BlockWriter<W>,
-) -> Result<Content, LayerError> {
-    if runs.size == 0 {
-        return Ok(Content {
-            layer: 0,
-            block: 0,
-            size: 0,
-        });
-    }
-    let block = blob.align().map_err(LayerError::Write)?;
-    let start = blob.position();
-    for run in &runs.runs {
-        blob.skip(start + run.offset - blob.position())
-            .map_err(LayerError::Write)?;
-        let mut left = run.length;
-        while left > 0 {
-            let piece = archive.content()?;
-            let piece = &piece[..usize::try_from(left).map_or(piece.len(), |l| l.min(piece.len()))];
-            blob.write(piece).map_err(LayerError::Write)?;
-            let count = piece.len();
-            archive.consume(count);
-            left -= count as u64;
-        }
-    }
-    blob.skip(start + runs.size - blob.position())
-        .map_err(LayerError::Write)?;
-    let block = u32::try_from(block).expect("check_room keeps within max_blocks, a u32");
-    Ok(Content {
-        layer: 0,
-        block,
-        size: runs.size,
-    })
 }

@@ -1,1 +1,0 @@
-//! Layers made of tars by hand.

@@ -1,1 +1,0 @@
-//! Layers merged and read back.

@@ -1,1 +1,0 @@
-//! Images read back through the reader.
