@@ -2,7 +2,9 @@
 
 mod build;
 mod check;
+mod critest;
 mod debian;
+mod demo;
 mod guest;
 mod images;
 mod kernel_package;
@@ -41,6 +43,10 @@ enum Verb {
     ///
     /// Ends with one line `N passed, N failed`. Exit code 70: no failure, but nodes died.
     Test(test::Options),
+    /// The main job: one image in two pods, one of them a machine of its own.
+    Demo,
+    /// CRI's conformance suite against the runtime in a node; results by group.
+    Critest(critest::Options),
     /// Builds crictl and critest into target/tools/.
     Tools,
     /// A whole Debian node under QEMU, where all privileged work happens.
@@ -54,6 +60,8 @@ fn main() -> ExitCode {
         Verb::Guest(options) => guest::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Images => images::run().map(|()| ExitCode::SUCCESS),
         Verb::Test(options) => test::run(&options),
+        Verb::Demo => demo::run(),
+        Verb::Critest(options) => critest::run(&options),
         Verb::Check => check::run().map(|()| ExitCode::SUCCESS),
         Verb::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Verb::Tools => tools::run().map(|()| ExitCode::SUCCESS),

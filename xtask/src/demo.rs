@@ -1,0 +1,78 @@
+//! `cargo xtask demo`: one image, two pods, one of them a machine of its own.
+
+use crate::node::{self, OwnedNode};
+use crate::{build, guest, images, process, tools};
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+/// What is done in the node, in the words of an operator: crictl and nothing of ours.
+const SCRIPT: &str = include_str!("demo/demo.sh");
+
+/// Lines of the script that are the result table, by their first word.
+const ROW: &str = "row\t";
+
+/// Columns of the table.
+const COLUMNS: [&str; 6] = [
+    "POD",
+    "HANDLER",
+    "KERNEL",
+    "IMAGE",
+    "RUNP+CREATE+START",
+    "HOST MEMORY",
+];
+
+pub(crate) fn run() -> Result<ExitCode> {
+    build::run()?;
+    guest::run(&guest::Options::default())?;
+    tools::run()?;
+    images::run()?;
+    let node = OwnedNode::boot("demo", node::DEFAULT_MEMORY_MIB, &[])?;
+    let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
+    let code = node
+        .channel()
+        .each_line(SCRIPT, |line| match line.strip_prefix(ROW) {
+            Some(row) => rows.push(row.split('\t').map(str::to_owned).collect()),
+            None => process::say(line),
+        })?;
+    if code != 0 {
+        bail!("the demo ended with exit code {code}");
+    }
+    process::say("");
+    for line in table(&rows) {
+        process::say(&line);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Columns as wide as what is in them.
+fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(String::len)
+            .max()
+            .unwrap_or(0)
+    };
+    let line = |row: &Vec<String>| {
+        let cells = row
+            .iter()
+            .enumerate()
+            .map(|(i, cell)| format!("{cell:<w$}", w = width(i)));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [
+            vec!["A".to_owned(), "B".to_owned()],
+            vec!["long".to_owned(), "x".to_owned()],
+        ];
+        assert_eq!(table(&rows), ["A     B", "long  x"]);
+    }
+}
