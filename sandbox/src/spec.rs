@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Names a sandbox; 64 hexadecimal digits where we made it.
+/// Names a sandbox; 64 hexadecimal digits where we made it. Never used twice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SandboxId(pub String);
@@ -17,7 +17,7 @@ impl fmt::Display for SandboxId {
     }
 }
 
-/// Names a container; 64 hexadecimal digits where we made it.
+/// Names a container; 64 hexadecimal digits where we made it. Never used twice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ContainerId(pub String);

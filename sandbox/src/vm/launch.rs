@@ -27,11 +27,8 @@ use crate::{Error, Kind, Resources, Result, SandboxId, SandboxSpec};
 /// Bytes of the VMM's last words in an error.
 const LAST_WORDS: usize = 2000;
 
-/// One attempt to reach a guest's agent.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
-
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(50);
+/// An agent that says that it is ready answers at once, on a node with any CPU left.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Everything that a VMM needs is there.
 pub(super) struct Prepared<'a> {
@@ -175,32 +172,17 @@ impl Prepared<'_> {
 
 /// Resolves when the guest's agent answers, or when the machine is over before it does.
 async fn agent_up(places: &Places, supervisor: &Supervisor, events: &mut Events) -> Result<Agent> {
-    let over = async {
-        while let Some(event) = events.next().await {
-            if let Event::Stopped { why, .. } = event {
-                return format!("the machine stopped: {why}");
-            }
-        }
-        format!("the VMM {}", supervisor.wait().await)
-    };
-    tokio::select! {
-        agent = reach(places) => Ok(agent),
-        how = over => {
-            let doing = format!("wait for the guest's agent: {how}");
-            Err(Error::new(Kind::Internal, doing))
-        }
-    }
-}
-
-async fn reach(places: &Places) -> Agent {
-    let address = address(places);
+    let waiting =
+        |how: String| Error::new(Kind::Internal, format!("wait for the guest's agent: {how}"));
     loop {
-        match Agent::connect(&address, ATTEMPT_LIMIT).await {
-            Ok(agent) => return agent,
-            Err(error) => tracing::trace!(error = %error.chain(), "the guest is not up yet"),
+        match events.next().await {
+            Some(Event::Running) => {}
+            Some(Event::GuestReady) => break,
+            Some(Event::Stopped { why, .. }) => return Err(waiting(why)),
+            None => return Err(waiting(format!("the VMM {}", supervisor.wait().await))),
         }
-        tokio::time::sleep(PAUSE).await;
     }
+    Agent::connect(&address(places), CONNECT_LIMIT).await
 }
 
 /// Where a guest's agent is reached.

@@ -50,6 +50,8 @@ impl Node {
         fs::create_dir_all(&dir).unwrap();
         let run = PathBuf::from("/run").join(dir.file_name().unwrap());
         fs::create_dir_all(&run).unwrap();
+        // It stays on the node, so it must be there before traces are looked for.
+        Self::network_namespace();
         Self {
             kind,
             dir,
