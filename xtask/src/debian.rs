@@ -39,8 +39,15 @@ fn apt_get() -> Result<Command> {
     } else {
         bail!("Debian packages are missing: run this as root, or install sudo");
     };
-    command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command.args(["-qq", "-o", "DPkg::Lock::Timeout=600"]);
     Ok(command)
+}
+
+/// Brings the package lists up to date.
+pub(crate) fn update() -> Result<()> {
+    process::step("apt: updating the package lists");
+    process::run_quietly(apt_get()?.arg("update"))
 }
 
 /// Unpacks packages of Debian 12's backports below `dir`, without installing them or touching the
@@ -100,17 +107,6 @@ fn which(program: &str) -> bool {
 
 /// The one package that the metapackage `name` depends on: the kernel it stands for today.
 pub(crate) fn dependency(name: &str) -> Result<String> {
-    match first_dependency(name) {
-        Ok(package) => Ok(package),
-        Err(_) => {
-            process::step("apt: updating the package lists");
-            process::run_quietly(apt_get()?.arg("update"))?;
-            first_dependency(name)
-        }
-    }
-}
-
-fn first_dependency(name: &str) -> Result<String> {
     let text = process::output(Command::new("apt-cache").args(["depends", "--important", name]))?;
     let line = text
         .lines()

@@ -23,9 +23,17 @@ pub(crate) struct KernelPackage {
 impl KernelPackage {
     /// Downloads and unpacks the kernel that `metapackage` stands for, once per version of it.
     pub(crate) fn open(metapackage: &str) -> Result<Self> {
+        let _lock = repository::lock("kernel")?;
+        // Old package lists name a version that the mirrors don't have any more.
+        Self::fetch(metapackage).or_else(|_| {
+            debian::update()?;
+            Self::fetch(metapackage)
+        })
+    }
+
+    fn fetch(metapackage: &str) -> Result<Self> {
         let package = debian::dependency(metapackage)?;
         let release = package.trim_start_matches("linux-image-").to_owned();
-        let _lock = repository::lock("kernel")?;
         let dir = repository::target("kernel")?.join(&package);
         if !dir.exists() {
             process::step(&format!("apt: downloading {package}"));
@@ -87,5 +95,5 @@ fn prepare_modules(dir: &Path, release: &str) -> Result<()> {
     xz.arg(&modules)
         .args(["-name", "*.ko.xz", "-exec", "xz", "--decompress", "{}", "+"]);
     process::run_quietly(&mut xz)?;
-    process::run_quietly(Command::new("depmod").arg("-b").arg(dir).arg(release))
+    process::run_quietly(Command::new("/sbin/depmod").arg("-b").arg(dir).arg(release))
 }

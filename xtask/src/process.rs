@@ -51,6 +51,15 @@ pub(crate) fn run_quietly(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs `command` without a sound, and says whether it ended well.
+pub(crate) fn run_silently(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
 /// Runs `command` and returns what it wrote to stdout, without the last line end.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command

@@ -34,16 +34,21 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         unit_tests(options.filter.as_deref(), &mut tally)?;
     }
     if !options.unit {
-        let suites = privileged::build(options.filter.as_deref())?;
-        if !suites.is_empty() {
-            build::run()?;
-            guest::run(&guest::Options::default())?;
-            images::run()?;
-            tally.add(suite::run_in_nodes(&suites)?);
+        match node_tests(options.filter.as_deref()) {
+            Ok(results) => tally.add(results),
+            Err(error) => tally.fail("tests in nodes", &format!("{error:#}")),
         }
     }
     tally.print();
     Ok(tally.exit_code())
+}
+
+fn node_tests(filter: Option<&str>) -> Result<Tally> {
+    let suites = privileged::build(filter)?;
+    build::run()?;
+    guest::run(&guest::Options::default())?;
+    images::run()?;
+    Ok(suite::run_in_nodes(&suites))
 }
 
 fn unit_tests(filter: Option<&str>, tally: &mut Tally) -> Result<()> {

@@ -53,8 +53,8 @@ impl Channel {
             return Err(dir.died("QEMU has ended").into());
         }
         let channel = Self { dir };
-        // The shared connection ends when it was idle through a suspended machine, say.
-        if !channel.dir.file("ssh.sock").exists() {
+        if !channel.has_master() {
+            let _ = std::fs::remove_file(channel.dir.file("ssh.sock"));
             channel.open_master()?;
         }
         Ok(channel)
@@ -145,6 +145,11 @@ impl Channel {
         Ok(())
     }
 
+    /// Whether the shared connection is there. It ends when the machine outside was suspended, say.
+    fn has_master(&self) -> bool {
+        process::run_silently(&mut self.ssh(&["-O", "check"]))
+    }
+
     /// Opens the shared connection. It ends with the node.
     fn open_master(&self) -> Result<()> {
         let mut master = self.ssh(&["-M", "-N", "-f"]);
@@ -185,7 +190,7 @@ impl Channel {
 
     fn answers(&self) -> bool {
         self.dir.is_running()
-            && process::run_quietly(self.ssh(&["-T", "-o", "ControlPath=none"]).arg("true")).is_ok()
+            && process::run_silently(self.ssh(&["-T", "-o", "ControlPath=none"]).arg("true"))
     }
 }
 

@@ -169,7 +169,7 @@ fn make_keys(root: &Path, scratch: &Path) -> Result<()> {
 
 /// No journal: a node's disk is thrown away with the node.
 fn make_disk(root: &Path, disk: &Path) -> Result<()> {
-    let mut mke2fs = Command::new("mke2fs");
+    let mut mke2fs = Command::new("/sbin/mke2fs");
     mke2fs.args([
         "-q",
         "-t",

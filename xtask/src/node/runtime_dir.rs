@@ -119,7 +119,7 @@ impl RuntimeDir {
         let qemu = fs::read_to_string(self.file("qemu.log")).unwrap_or_default();
         let text = self.console() + &qemu;
         let lines: Vec<&str> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+        let tail = lines[lines.len().saturating_sub(80)..].join("\n");
         Died {
             what: what.to_owned(),
             console_tail: tail,

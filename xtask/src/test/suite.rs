@@ -69,6 +69,14 @@ impl Suite {
             .find(|path| path.parent().is_some_and(|dir| dir.ends_with("deps")))
     }
 
+    /// Machines in a node take most of the time.
+    fn has_machines(&self) -> bool {
+        self.arguments
+            .iter()
+            .any(|argument| MACHINE_TESTS.contains(&argument.as_str()))
+            || self.name.ends_with(" vm")
+    }
+
     fn products(&self) -> Vec<Product> {
         let product = |path: &PathBuf| Product::new(path.clone(), format!("tests/{}", name(path)));
         self.programs.iter().map(product).collect()
@@ -109,17 +117,18 @@ fn name(path: &Path) -> String {
 }
 
 /// Runs all suites to their end and adds their results up.
-pub(super) fn run_in_nodes(suites: &[Suite]) -> Result<Tally> {
-    let queue: Mutex<VecDeque<&Suite>> = Mutex::new(suites.iter().collect());
+pub(super) fn run_in_nodes(suites: &[Suite]) -> Tally {
+    let mut longest_first: Vec<&Suite> = suites.iter().collect();
+    longest_first.sort_by_key(|suite| !suite.has_machines());
+    let queue = Mutex::new(VecDeque::from(longest_first));
     let next = || queue.lock().map_or(None, |mut queue| queue.pop_front());
     let products: Vec<Product> = suites.iter().flat_map(Suite::products).collect();
-    let work = |number: usize| -> Result<Tally> {
+    let work = |number: usize| {
         let mut tally = Tally::default();
-        let mut node = None;
         while let Some(suite) = next() {
-            tally.add(run(suite, &format!("test-{number}"), &products, &mut node)?);
+            tally.add(run(suite, &format!("test-{number}"), &products));
         }
-        Ok(tally)
+        tally
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (1..=NODES.min(suites.len()))
@@ -127,46 +136,32 @@ pub(super) fn run_in_nodes(suites: &[Suite]) -> Result<Tally> {
             .collect();
         let mut tally = Tally::default();
         for worker in workers {
-            tally.add(worker.join().expect("a worker does not panic")?);
+            tally.add(worker.join().expect("a worker does not panic"));
         }
-        Ok(tally)
+        tally
     })
 }
 
-/// Runs one suite, on another node whenever one dies under it.
-fn run(
-    suite: &Suite,
-    node_name: &str,
-    products: &[Product],
-    node: &mut Option<OwnedNode>,
-) -> Result<Tally> {
+/// Runs one suite in a node of its own, and in another one whenever that dies.
+fn run(suite: &Suite, node_name: &str, products: &[Product]) -> Tally {
+    let mut why = String::new();
     for _ in 0..NODES_PER_SUITE {
-        let result = match node.take() {
-            Some(running) => Ok(running),
-            None => OwnedNode::boot(node_name, node::DEFAULT_MEMORY_MIB, products),
-        };
-        let result = result.and_then(|running| {
-            let tally = run_once(suite, &running)?;
-            *node = Some(running);
-            Ok(tally)
-        });
-        match result {
-            Err(error) if error.is::<Died>() => {
-                process::step(&format!("{}: {error:#}", suite.name));
-                process::step(&format!(
-                    "{}: this is no result; starting again",
-                    suite.name
-                ));
+        let node = OwnedNode::boot(node_name, node::DEFAULT_MEMORY_MIB, products);
+        match node.and_then(|node| run_once(suite, &node)) {
+            Ok(tally) => return tally,
+            Err(error) => {
+                why = format!("{error:#}");
+                process::step(&format!("{}: no result: {why}", suite.name));
+                if !error.is::<Died>() {
+                    break;
+                }
             }
-            result => return result,
         }
     }
     let mut tally = Tally::default();
-    tally.unfinished(
-        &suite.name,
-        &format!("{NODES_PER_SUITE} nodes died under it"),
-    );
-    Ok(tally)
+    let first_line = why.lines().next().unwrap_or_default();
+    tally.unfinished(&suite.name, first_line);
+    tally
 }
 
 fn run_once(suite: &Suite, node: &OwnedNode) -> Result<Tally> {

@@ -46,11 +46,16 @@ impl Tally {
         }
     }
 
+    /// Counts something that failed as a whole.
+    pub(super) fn fail(&mut self, suite: &str, why: &str) {
+        self.failed += 1;
+        self.failures.push(format!("{suite}: {why}"));
+    }
+
     /// Counts a program that failed without saying which test: it crashed, or was never built.
     pub(super) fn must_have_failures(&mut self, suite: &str, why: &str) {
         if self.failed == 0 {
-            self.failed = 1;
-            self.failures.push(format!("{suite}: {why}"));
+            self.fail(suite, why);
         }
     }
 
