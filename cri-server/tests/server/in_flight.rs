@@ -1,0 +1,112 @@
+//! Calls that take long, and clients that don't wait.
+
+use std::time::Duration;
+
+use cri_api::v1::*;
+use tonic::Code;
+
+use crate::node::{Node, container, pod};
+
+/// Long enough for a call to reach the server and wait there.
+const A_WHILE: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn a_retry_of_a_run_that_takes_long_gets_its_pod() {
+    let mut node = Node::start().await;
+    node.world.close_gate();
+    let given_up = tokio::time::timeout(A_WHILE, node.run_pod(pod("web"))).await;
+    assert!(given_up.is_err());
+    assert!(node.pods().await.is_empty(), "not listed before it is made");
+    let mut client = node.runtime.clone();
+    let request = RunPodSandboxRequest {
+        config: Some(pod("web")),
+        ..Default::default()
+    };
+    let retry = tokio::spawn(async move { client.run_pod_sandbox(request).await });
+    tokio::time::sleep(A_WHILE).await;
+    node.world.open_gate();
+    let id = retry.await.unwrap().unwrap().into_inner().pod_sandbox_id;
+    assert_eq!(node.world.sandboxes_made(), 1);
+    assert_eq!(node.pods().await[0].id, id);
+}
+
+#[tokio::test]
+async fn another_pod_of_the_same_name_meanwhile_is_refused() {
+    let mut node = Node::start().await;
+    node.world.close_gate();
+    tokio::time::timeout(A_WHILE, node.run_pod(pod("web")))
+        .await
+        .unwrap_err();
+    let other = PodSandboxConfig {
+        hostname: "other".into(),
+        ..pod("web")
+    };
+    let error = node.run_pod(other).await.unwrap_err();
+    assert_eq!(error.code(), Code::AlreadyExists);
+    assert!(!error.message().contains("reserved"), "{}", error.message());
+}
+
+#[tokio::test]
+async fn a_retry_of_a_create_that_takes_long_gets_its_container() {
+    let mut node = Node::start().await;
+    let id = node.run_pod(pod("web")).await.unwrap();
+    node.world.close_gate();
+    let config = container("main", &node.image);
+    let given_up = tokio::time::timeout(A_WHILE, node.create(&id, config.clone())).await;
+    assert!(given_up.is_err());
+    assert!(
+        node.containers().await.is_empty(),
+        "not listed before it is made"
+    );
+    let world = node.world.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(A_WHILE).await;
+        world.open_gate();
+    });
+    node.create(&id, config).await.unwrap();
+    assert_eq!(
+        (node.containers().await.len(), node.world.containers()),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_container_that_is_made_while_its_pod_is_stopped_is_undone() {
+    let mut node = Node::start().await;
+    let id = node.run_pod(pod("web")).await.unwrap();
+    node.world.close_gate();
+    let config = container("main", &node.image);
+    let mut client = node.runtime.clone();
+    let request = CreateContainerRequest {
+        pod_sandbox_id: id.clone(),
+        config: Some(config),
+        sandbox_config: None,
+    };
+    let create = tokio::spawn(async move { client.create_container(request).await });
+    tokio::time::sleep(A_WHILE).await;
+    node.stop_pod(&id).await.unwrap();
+    node.world.open_gate();
+    let error = create.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition);
+    node.remove_pod(&id).await.unwrap();
+    assert_eq!((node.world.sandboxes(), node.world.containers()), (0, 0));
+    assert!(node.names("state/containers").is_empty());
+}
+
+#[tokio::test]
+async fn a_retry_of_a_start_that_takes_long_succeeds_with_it() {
+    let mut node = Node::start().await;
+    let pod = node.run_pod(pod("web")).await.unwrap();
+    let config = container("main", &node.image);
+    let id = node.create(&pod, config).await.unwrap();
+    node.world.close_gate();
+    tokio::time::timeout(A_WHILE, node.start_container(&id))
+        .await
+        .unwrap_err();
+    let world = node.world.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(A_WHILE).await;
+        world.open_gate();
+    });
+    node.start_container(&id).await.unwrap();
+}

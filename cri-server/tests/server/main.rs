@@ -1,0 +1,15 @@
+//! The server over its unix socket, as the kubelet uses it, with sandboxes that exist in memory only.
+//!
+//! What is real: the socket, gRPC, the database, the image store and a registry. What is not: the
+//! isolation, so that its failures and delays can be had at will.
+
+mod containers;
+mod exec;
+mod images;
+mod in_flight;
+mod node;
+mod pods;
+mod registry;
+mod restart;
+mod status;
+mod world;

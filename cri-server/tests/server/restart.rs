@@ -1,0 +1,142 @@
+//! The server is killed and started again.
+
+use std::time::Duration;
+
+use cri_api::v1::*;
+
+use crate::node::{Node, container, pod};
+
+#[tokio::test]
+async fn running_pods_are_taken_back() {
+    let mut node = Node::start().await;
+    let (pod, id) = node.running().await;
+    let before = node.status(&id).await.unwrap();
+    node.restart_server().await;
+    assert_eq!(node.status(&id).await.unwrap(), before);
+    assert_eq!(node.pods().await[0].state(), PodSandboxState::SandboxReady);
+    let another = container("other", &node.image);
+    node.create(&pod, another).await.unwrap();
+    node.stop_container(&id, 10).await.unwrap();
+    assert_eq!(node.status(&id).await.unwrap().exit_code, 131);
+    node.remove_pod(&pod).await.unwrap();
+    assert_eq!(node.world.sandboxes(), 0);
+}
+
+#[tokio::test]
+async fn an_end_meanwhile_is_reported() {
+    let mut node = Node::start().await;
+    let (_, id) = node.running().await;
+    node.kill_server().await;
+    node.world.end(&id, 5);
+    node.start_server().await;
+    assert_eq!(node.exited(&id).await.exit_code, 5);
+}
+
+#[tokio::test]
+async fn a_sandbox_that_died_meanwhile_leaves_a_pod_that_is_not_ready() {
+    let mut node = Node::start().await;
+    let (pod, id) = node.running().await;
+    node.kill_server().await;
+    node.world.kill_sandbox(&pod, "killed");
+    node.start_server().await;
+    assert_eq!(
+        node.pods().await[0].state(),
+        PodSandboxState::SandboxNotready
+    );
+    let status = node.status(&id).await.unwrap();
+    assert_eq!(
+        (status.state(), status.exit_code),
+        (ContainerState::ContainerExited, 255)
+    );
+    assert!(!status.message.is_empty());
+    node.remove_pod(&pod).await.unwrap();
+    assert!(node.pods().await.is_empty() && node.containers().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_half_made_is_removed() {
+    let mut node = Node::start().await;
+    let (pod_id, _) = node.running().await;
+    node.world.close_gate();
+    let short = Duration::from_millis(100);
+    tokio::time::timeout(short, node.run_pod(pod("half")))
+        .await
+        .unwrap_err();
+    let config = container("half", &node.image);
+    tokio::time::timeout(short, node.create(&pod_id, config))
+        .await
+        .unwrap_err();
+    assert_eq!(node.names("run/pods").len(), 2);
+    assert_eq!(node.names("state/containers").len(), 2);
+    node.kill_server().await;
+    node.world.open_gate();
+    node.start_server().await;
+    assert_eq!(node.pods().await.len(), 1);
+    assert_eq!(node.containers().await.len(), 1);
+    assert_eq!(node.names("run/pods"), [pod_id]);
+    assert_eq!(node.names("state/containers").len(), 1);
+    node.run_pod(pod("half")).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_reboot_all_has_ended_and_nobody_is_asked() {
+    let mut node = Node::start().await;
+    let (pod, id) = node.running().await;
+    node.kill_server().await;
+    node.world.reboot();
+    let database = rusqlite::Connection::open(node.path("state/state.db")).unwrap();
+    database
+        .execute("UPDATE facts SET value = 'another boot'", [])
+        .unwrap();
+    drop(database);
+    node.world.fail("adopt");
+    node.start_server().await;
+    let status = node.status(&id).await.unwrap();
+    assert_eq!(status.state(), ContainerState::ContainerExited);
+    assert!(status.message.contains("rebooted"), "{}", status.message);
+    node.stop_pod(&pod).await.unwrap();
+    node.remove_pod(&pod).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_answer_is_tried_again_when_it_is_stopped() {
+    let mut node = Node::start().await;
+    let (pod, id) = node.running().await;
+    node.world.fail("adopt");
+    node.restart_server().await;
+    assert_eq!(
+        node.pods().await[0].state(),
+        PodSandboxState::SandboxNotready
+    );
+    assert_eq!(node.world.sandboxes(), 1, "it may live, so it is not swept");
+    node.stop_pod(&pod).await.unwrap_err();
+    node.world.mend("adopt");
+    node.stop_pod(&pod).await.unwrap();
+    node.remove_container(&id).await.unwrap();
+    node.remove_pod(&pod).await.unwrap();
+    assert_eq!(node.world.sandboxes(), 0);
+}
+
+#[tokio::test]
+async fn a_stopped_pod_stays_stopped_and_can_be_removed() {
+    let mut node = Node::start().await;
+    let (pod, id) = node.running().await;
+    node.stop_pod(&pod).await.unwrap();
+    let before = node.status(&id).await.unwrap();
+    node.restart_server().await;
+    assert_eq!(node.status(&id).await.unwrap(), before);
+    assert_eq!(node.world.sandboxes(), 0, "what was left of it is swept");
+    node.remove_pod(&pod).await.unwrap();
+    assert!(node.names("state/containers").is_empty());
+}
+
+#[tokio::test]
+async fn directories_of_nobody_are_removed() {
+    let mut node = Node::start().await;
+    node.kill_server().await;
+    std::fs::create_dir_all(node.path("state/containers/gone/upper")).unwrap();
+    std::fs::create_dir_all(node.path("run/pods/gone")).unwrap();
+    node.start_server().await;
+    assert!(node.names("state/containers").is_empty());
+    assert!(node.names("run/pods").is_empty());
+}
