@@ -3,6 +3,11 @@
 //! What is real: the socket, gRPC, the database, the image store and a registry. What is not: the
 //! isolation, so that its failures and delays can be had at will.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test what goes wrong ends the test"
+)]
+
 mod containers;
 mod exec;
 mod images;
