@@ -6,9 +6,8 @@
 #![expect(clippy::print_stdout, reason = "it is a command for people")]
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Instant;
@@ -73,33 +72,20 @@ fn main() -> Result<()> {
 
 fn start(args: &Args, control: &Path) -> Result<Child> {
     let _ = std::fs::remove_file(control);
-    // Without close-on-exec, because the descriptor may already be the one that it is to become.
-    let flags = SocketFlags::empty();
+    let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     bind(&socket, &SocketAddrUnix::new(control)?)?;
     listen(&socket, 16)?;
-    let mut command = Command::new(&args.vmm);
-    command
+    Command::new("sh")
+        // Descriptors above 2 are for the shell to place.
+        .args(["-c", "exec \"$0\" \"$@\" 3<&0 </dev/null"])
+        .arg(&args.vmm)
         .arg(format!("--uid={}", args.uid))
         .arg(format!("--gid={}", args.uid))
-        .args(&args.vmm_arg);
-    hand_over(&mut command, socket);
-    command.spawn().context("start the VMM")
-}
-
-/// Makes `socket` descriptor 3 of the command.
-#[expect(unsafe_code, reason = "descriptors are placed between fork and exec")]
-fn hand_over(command: &mut Command, socket: OwnedFd) {
-    // UNSAFETY: the standard library places only stdin, stdout and stderr.
-    let place = move || {
-        // SAFETY: a system call on numbers, which a forked child may make; nothing here owns 3.
-        match unsafe { libc::dup2(socket.as_raw_fd(), 3) } {
-            3 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        }
-    };
-    // SAFETY: the closure makes one system call, and neither allocates nor locks.
-    unsafe { command.pre_exec(place) };
+        .args(&args.vmm_arg)
+        .stdin(socket)
+        .spawn()
+        .context("start the VMM")
 }
 
 fn connect(control: &Path) -> Result<Channel> {

@@ -7,6 +7,8 @@ use rustix::net::{SocketType, sockopt};
 
 /// Where the control socket is.
 const CONTROL: i32 = 3;
+/// Whatever a sandbox wants to be open as long as we live, such as a file with a lock on it.
+const HELD: i32 = 4;
 
 /// What we were started with is not what we need.
 #[derive(Debug, thiserror::Error)]
@@ -22,16 +24,17 @@ pub enum InheritedError {
     Close(#[source] io::Error),
 }
 
-/// Takes the listening control socket, and closes every other descriptor that was inherited beside
-/// stdin, stdout and stderr. Must be the first thing that happens in the process.
+/// Takes the listening control socket, and closes every other descriptor that was inherited, but for stdin,
+/// stdout, stderr, and descriptor 4, which stays open and is not touched. Must be the first thing that
+/// happens in the process.
 #[expect(
     unsafe_code,
     reason = "an inherited descriptor is known by its number alone"
 )]
 pub fn control_socket() -> Result<OwnedFd, InheritedError> {
     // UNSAFETY: no safe interface gives a number an owner, or closes what nobody owns.
-    // SAFETY: no code of ours has opened a descriptor yet, so nothing here owns one from 4 on.
-    if unsafe { libc::close_range(CONTROL.unsigned_abs() + 1, libc::c_uint::MAX, 0) } != 0 {
+    // SAFETY: no code of ours has opened a descriptor yet, so nothing here owns one from 5 on.
+    if unsafe { libc::close_range(HELD.unsigned_abs() + 1, libc::c_uint::MAX, 0) } != 0 {
         return Err(InheritedError::Close(io::Error::last_os_error()));
     }
     // SAFETY: nothing owns descriptor 3 for the same reason; if it is not open, using it fails, and

@@ -1,6 +1,7 @@
 //! The words between a sandbox and its `bulkhead-vmm` process.
 //!
-//! A sandbox starts one VMM per pod and hands it a listening control socket as descriptor 3. Every
+//! A sandbox starts one VMM per pod and hands it a listening control socket as descriptor 3; descriptor 4, if
+//! there is one, is kept open for as long as the VMM lives, so a lock on it tells whether it does. Every
 //! connection to that socket carries messages: a request, then its reply, in order; a connection
 //! that sent [`Request::Subscribe`] carries [`Event`]s from then on. A message is one packet of a
 //! `SOCK_SEQPACKET` socket ([`channel`]): JSON, with the descriptors it speaks of attached
