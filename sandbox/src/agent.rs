@@ -25,7 +25,7 @@ pub(crate) use table::Table;
 pub(crate) use translate::{Files, to_request};
 pub(crate) use words::{quoted, refused};
 
-use crate::{ContainerId, Kind, Result, RunState, Signal};
+use crate::{ContainerExit, ContainerId, Kind, Result, RunState, Signal};
 
 /// How long the killed may take to be reported dead.
 const BURIAL_LIMIT: Duration = Duration::from_secs(10);
@@ -65,6 +65,12 @@ impl Agent {
     /// The containers that are known.
     pub(crate) fn table(&self) -> &Arc<Table> {
         &self.table
+    }
+
+    /// The agent is gone: whatever still lived has ended like this, and there is nothing more to hear.
+    pub(crate) fn gone(&self, exit: &ContainerExit) {
+        self.events.abort();
+        self.table.end_all(exit);
     }
 
     /// Makes a container and begins to follow its life.

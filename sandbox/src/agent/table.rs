@@ -45,7 +45,7 @@ impl Table {
     }
 
     /// Ends all containers that still live: there is no agent any more.
-    pub(crate) fn end_all(&self, exit: &ContainerExit) {
+    pub(super) fn end_all(&self, exit: &ContainerExit) {
         for (_id, life) in self.living() {
             life.ended(exit.clone());
         }

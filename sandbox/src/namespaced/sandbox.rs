@@ -84,7 +84,7 @@ impl Shared {
             tracing::error!(sandbox_id = %launched.id, log = %log.path().display(), "{message}");
             message
         };
-        launched.agent.table().end_all(&lost(&message));
+        launched.agent.gone(&lost(&message));
         self.ending.come(message);
     }
 }

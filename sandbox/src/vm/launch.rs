@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use agent_api::client::Address;
 use agent_api::v1;
@@ -96,30 +96,27 @@ impl Prepared<'_> {
     }
 
     async fn run(self, log: &LogFile) -> Result<(Launched, Events)> {
+        let since = Instant::now();
+        let step = |step: &str| {
+            let sandbox_id = &self.planned.spec.id;
+            tracing::debug!(%sandbox_id, after = ?since.elapsed(), "{step}");
+        };
         let supervisor = self.start(log)?;
+        step("the VMM is started");
         let control = Arc::new(Control::at(self.planned.places.control.clone()));
         let mut events = control.subscribe().await?;
         self.boot(&control).await?;
-        let Self {
-            config,
-            planned,
-            uid,
-            ..
-        } = self;
-        let limit = Duration::from_secs(config.boot_timeout_s);
-        let agent =
-            tokio::time::timeout(limit, agent_up(&planned.places, &supervisor, &mut events))
-                .await
-                .unwrap_or_else(|_| {
-                    let doing = format!("wait for the guest's agent: none within {limit:?}");
-                    Err(Error::new(Kind::TimedOut, doing))
-                })?;
-        let request = configuration(config, &planned.spec);
+        step("the machine runs");
+        let agent = self.agent_up(&supervisor, &mut events).await?;
+        step("the guest's agent answers");
+        let request = configuration(self.config, &self.planned.spec);
         agent
             .client()
             .configure_sandbox(request)
             .await
             .map_err(refused)?;
+        step("the sandbox is ready");
+        let Self { planned, uid, .. } = self;
         let launched = Launched {
             id: planned.spec.id,
             cgroup: planned.cgroup,
@@ -157,6 +154,17 @@ impl Prepared<'_> {
         Supervisor::start(&launch, places.lock.clone())
     }
 
+    /// Resolves when the guest's agent answers.
+    async fn agent_up(&self, supervisor: &Supervisor, events: &mut Events) -> Result<Agent> {
+        let limit = Duration::from_secs(self.config.boot_timeout_s);
+        let ready = tokio::time::timeout(limit, ready(supervisor, events)).await;
+        ready.unwrap_or_else(|_| {
+            let doing = format!("wait for the guest's agent: none within {limit:?}");
+            Err(Error::new(Kind::TimedOut, doing))
+        })?;
+        Agent::connect(&address(&self.planned.places), CONNECT_LIMIT).await
+    }
+
     async fn boot(&self, control: &Control) -> Result<()> {
         let machine = self.planned.machine(self.config);
         // In the order of the numbers in the plan.
@@ -170,19 +178,20 @@ impl Prepared<'_> {
     }
 }
 
-/// Resolves when the guest's agent answers, or when the machine is over before it does.
-async fn agent_up(places: &Places, supervisor: &Supervisor, events: &mut Events) -> Result<Agent> {
-    let waiting =
-        |how: String| Error::new(Kind::Internal, format!("wait for the guest's agent: {how}"));
+/// Resolves when the guest says that it is ready, or when the machine is over before it does.
+async fn ready(supervisor: &Supervisor, events: &mut Events) -> Result<()> {
+    let waiting = |how: String| {
+        let doing = format!("wait for the guest's agent: {how}");
+        Error::new(Kind::Internal, doing)
+    };
     loop {
         match events.next().await {
             Some(Event::Running) => {}
-            Some(Event::GuestReady) => break,
+            Some(Event::GuestReady) => return Ok(()),
             Some(Event::Stopped { why, .. }) => return Err(waiting(why)),
             None => return Err(waiting(format!("the VMM {}", supervisor.wait().await))),
         }
     }
-    Agent::connect(&address(places), CONNECT_LIMIT).await
 }
 
 /// Where a guest's agent is reached.

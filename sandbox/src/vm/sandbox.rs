@@ -138,7 +138,7 @@ impl Shared {
         if let Err(error) = self.users.give_back(launched.uid) {
             tracing::warn!(sandbox_id = %launched.id, error = %error.chain(), "a VMM's user is left");
         }
-        launched.agent.table().end_all(&lost(&message));
+        launched.agent.gone(&lost(&message));
         self.ending.come(message);
     }
 

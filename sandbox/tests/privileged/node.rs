@@ -81,7 +81,7 @@ impl Node {
             machine: vm::Machine::Builtin,
             kernel: Path::new(PRODUCTS).join("guest/6.12/vmlinux"),
             initramfs: Path::new(PRODUCTS).join("guest/6.12/initramfs.cpio"),
-            kernel_params: vec![],
+            kernel_params: vec!["quiet".into()],
             runtime_dir: self.run.join("vm"),
             cache_dir: self.dir.join("cache"),
             cgroup_parent: CGROUP.into(),
