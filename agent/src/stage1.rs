@@ -33,12 +33,12 @@ pub(crate) const ARGUMENT: &str = "stage-1";
 pub(crate) fn run() -> ExitCode {
     // Before anything else: what we hold open is not for the processes of the namespaces we enter.
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    let Ok(agent) = rustix::io::fcntl_dupfd_cloexec(stdin(), 3) else {
+    let Ok(mut agent) = rustix::io::fcntl_dupfd_cloexec(stdin(), 3) else {
         return ExitCode::FAILURE;
     };
     let done = hidden.map_err(Error::Hide).and_then(|()| {
         let (spec, fds) = channel::receive_spec(&agent).map_err(Error::Receive)?;
-        do_job(spec.job.ok_or(Error::NoJob)?, fds, &agent)
+        do_job(spec.job.ok_or(Error::NoJob)?, fds, &mut agent)
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,7 +49,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn do_job(job: Job, fds: Fds, agent: &OwnedFd) -> Result<(), Error> {
+fn do_job(job: Job, fds: Fds, agent: &mut OwnedFd) -> Result<(), Error> {
     match job {
         Job::Pod(job) => pod::run(&job, &fds, agent),
         Job::PidOne(_) => pid_one::run(agent),

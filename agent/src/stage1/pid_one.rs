@@ -17,7 +17,7 @@ use crate::sys::clone::NewNamespaces;
 use crate::sys::mount_attr::MountAttr;
 use crate::sys::signals;
 
-pub(super) fn run(agent: &OwnedFd) -> Result<(), Error> {
+pub(super) fn run(agent: &mut OwnedFd) -> Result<(), Error> {
     let new = NewNamespaces {
         pid: true,
         mount: true,
@@ -46,13 +46,14 @@ fn retire() -> Result<(), Error> {
     set_no_new_privs(true).map_err(Error::NoNewPrivileges)
 }
 
-/// Keeps no stream that leads anywhere, the agent's log included.
-fn let_go(agent: &OwnedFd) -> rustix::io::Result<()> {
+/// Keeps no stream that leads anywhere, the agent's log included. Not by shutting the socket down:
+/// our parent shares it, and may not have told the agent of us yet.
+fn let_go(agent: &mut OwnedFd) -> rustix::io::Result<()> {
     let (nothing, _) = rustix::pipe::pipe()?;
     rustix::stdio::dup2_stdin(&nothing)?;
     rustix::stdio::dup2_stdout(&nothing)?;
     rustix::stdio::dup2_stderr(&nothing)?;
-    rustix::net::shutdown(agent, rustix::net::Shutdown::Both)
+    rustix::io::dup2(&nothing, agent)
 }
 
 fn reap_for_ever() -> ! {
