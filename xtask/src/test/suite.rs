@@ -84,7 +84,7 @@ impl Suite {
 
     fn script(&self) -> Result<String> {
         let program = self.program().context("a suite has a test program")?;
-        let mut script = String::from("cd /root; export RUST_BACKTRACE=1; ");
+        let mut script = String::from("cd /root; export RUST_BACKTRACE=1 RUST_LIB_BACKTRACE=0; ");
         // Tests know the crate's binaries by where cargo built them.
         for binary in self.programs.iter().filter(|path| *path != program) {
             let parent = binary
@@ -96,8 +96,7 @@ impl Suite {
         }
         if self.wants_server {
             script += &format!(
-                "pgrep -f 'bulkhead serve' > /dev/null \
-                 || setsid --fork /usr/local/bin/bulkhead serve > {SERVER_LOG} 2>&1 < /dev/null; "
+                "setsid --fork /usr/local/bin/bulkhead serve > {SERVER_LOG} 2>&1 < /dev/null; "
             );
         }
         let (limit, arguments) = (TIME_LIMIT.as_secs(), self.arguments.join(" "));
