@@ -10,6 +10,7 @@ mod files;
 mod launch;
 mod sandbox;
 mod saved;
+mod sealed;
 
 pub use config::Config;
 
@@ -21,11 +22,13 @@ use crate::{
 use launch::Planned;
 use sandbox::NamespacedSandbox;
 use saved::Saved;
+use sealed::SealedProgram;
 
 /// Makes sandboxes of host namespaces.
 #[derive(Debug)]
 pub struct Namespaced {
     config: Config,
+    agent: SealedProgram,
     leftovers: Leftovers,
 }
 
@@ -36,6 +39,7 @@ impl Namespaced {
         std::fs::create_dir_all(dir)
             .map_err(|e| Error::io(format!("make {}", dir.display()), e))?;
         Ok(Self {
+            agent: SealedProgram::new(config.agent.clone(), dir.clone()),
             leftovers: Leftovers::in_dir(dir.clone()),
             config,
         })
@@ -66,7 +70,11 @@ impl Sandboxer for Namespaced {
         let id = spec.id.clone();
         let planned = Planned::new(&self.config, spec)?;
         self.leftovers.note(&id, &planned.leftover())?;
-        match planned.prepare()?.launch().await {
+        let launched = match planned.prepare() {
+            Ok(prepared) => prepared.launch(&self.agent).await,
+            Err(error) => Err(error),
+        };
+        match launched {
             Ok(launched) => Ok(NamespacedSandbox::new(launched, self.leftovers.clone())),
             Err(error) => {
                 if let Err(left) = self.leftovers.clear(&id).await {

@@ -10,6 +10,7 @@ use agent_api::v1;
 
 use super::Config;
 use super::saved::Saved;
+use super::sealed::SealedProgram;
 use crate::agent::{Agent, refused};
 use crate::cgroup::{Limits, Parent, PodCgroup};
 use crate::leftovers::Leftover;
@@ -127,9 +128,9 @@ impl<'a> Planned<'a> {
 }
 
 impl Prepared<'_> {
-    pub(super) async fn launch(self) -> Result<Launched> {
+    pub(super) async fn launch(self, agent: &SealedProgram) -> Result<Launched> {
         let log = LogFile::at(self.planned.places.log.clone());
-        self.run(&log).await.map_err(|error| {
+        self.run(agent, &log).await.map_err(|error| {
             let words = log.tail(LAST_WORDS);
             if words.is_empty() {
                 return error;
@@ -139,8 +140,8 @@ impl Prepared<'_> {
         })
     }
 
-    async fn run(self, log: &LogFile) -> Result<Launched> {
-        let supervisor = self.start(log)?;
+    async fn run(self, agent: &SealedProgram, log: &LogFile) -> Result<Launched> {
+        let supervisor = self.start(agent, log)?;
         let Planned {
             config,
             spec,
@@ -168,13 +169,9 @@ impl Prepared<'_> {
         })
     }
 
-    fn start(&self, log: &LogFile) -> Result<Supervisor> {
-        let Planned {
-            config,
-            cgroup,
-            places,
-            ..
-        } = &self.planned;
+    fn start(&self, agent: &SealedProgram, log: &LogFile) -> Result<Supervisor> {
+        let Planned { cgroup, places, .. } = &self.planned;
+        let program = agent.get()?;
         let lock = supervisor::take(&places.lock)?.ok_or_else(|| {
             let doing = format!(
                 "take lock {}: another agent holds it",
@@ -186,7 +183,7 @@ impl Prepared<'_> {
             .open()
             .map_err(|e| Error::io(format!("open {}", places.log.display()), e))?;
         let launch = Launch {
-            program: &config.agent,
+            program: program.path(),
             args: ["host", "--socket-fd", "3", "--lock-fd", "4"]
                 .map(Into::into)
                 .to_vec(),

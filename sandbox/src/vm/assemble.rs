@@ -86,7 +86,7 @@ impl Shared {
         match cover(&policy, &self.launched.size, &needs) {
             Cover::Enough => Ok(()),
             Cover::Tight(told) => {
-                tracing::warn!(container_id = %spec.id, memory = told, "a machine is fuller than planned");
+                tracing::info!(container_id = %spec.id, memory = told, "a machine is fuller than planned");
                 record
                     .notes
                     .push(format!("the machine is fuller than planned: {told}"));
