@@ -282,10 +282,10 @@ fn make_vcpus(
     entry: GuestAddress,
     buses: &Buses,
 ) -> Result<Vec<Vcpu>, BuildError> {
-    let supported = kvm.supported_cpuid()?;
+    let features = cpuid::features(&kvm.supported_cpuid()?, cpuid::host_is_emulated());
     (0..vcpus)
         .map(|id| {
-            let cpuid = cpuid::for_vcpu(&supported, id, vcpus);
+            let cpuid = cpuid::for_vcpu(&features, id, vcpus);
             Ok(Vcpu::new(vm, id, &cpuid, entry, buses.clone())?)
         })
         .collect()

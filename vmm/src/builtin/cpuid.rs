@@ -2,6 +2,10 @@
 
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 
+mod emulated;
+
+pub(super) use emulated::host_is_emulated;
+
 /// Leaf 1 ECX: VMX, which would let the guest run guests of its own.
 const VMX: u32 = 1 << 5;
 /// Leaf 1 ECX: the TSC deadline timer. KVM has it but does not list it.
@@ -25,21 +29,57 @@ const ALWAYS_RUNNING_TIMER: u32 = 1 << 2;
 const LEVEL_THREAD: u32 = 1;
 const LEVEL_CORE: u32 = 2;
 
-/// The CPUID of vCPU `id` of `vcpus`: one socket whose every core is one vCPU.
+/// What every vCPU can do, from what KVM supports on a host whose own CPU is real or `emulated`.
+pub(super) fn features(supported: &CpuId, emulated: bool) -> CpuId {
+    let entries = supported.as_slice().iter().map(|entry| {
+        let entry = restrict(*entry);
+        if emulated {
+            emulated::hide_extended_state(entry)
+        } else {
+            entry
+        }
+    });
+    collect(entries)
+}
+
+/// The CPUID of vCPU `id` of `vcpus`, which can do `features`: one socket whose every core is one vCPU.
 ///
 /// One socket, because Linux calibrates the clock of each socket by itself.
-pub(super) fn for_vcpu(supported: &CpuId, id: u8, vcpus: u8) -> CpuId {
+pub(super) fn for_vcpu(features: &CpuId, id: u8, vcpus: u8) -> CpuId {
     let topology = Topology { id, vcpus };
-    let entries: Vec<_> = supported
+    let entries = features
         .as_slice()
         .iter()
         .filter(|entry| !is_topology(entry.function))
-        .map(|entry| topology.adapt(*entry))
-        .chain(topology.leaves(supported))
-        .collect();
+        .map(|entry| topology.adapt(*entry));
+    collect(entries.chain(topology.leaves(features)))
+}
+
+fn collect(entries: impl Iterator<Item = kvm_cpuid_entry2>) -> CpuId {
+    let entries: Vec<_> = entries.collect();
     // Only a list longer than KVM's own limit fails, and ours is at most six leaves longer than
     // what KVM listed, which is far from it.
     CpuId::from_entries(&entries).expect("fewer entries than KVM's limit")
+}
+
+/// Takes away what a pod has no business with.
+fn restrict(mut entry: kvm_cpuid_entry2) -> kvm_cpuid_entry2 {
+    match entry.function {
+        0x1 => entry.ecx = entry.ecx & !VMX | TSC_DEADLINE | HYPERVISOR,
+        0x6 => {
+            entry.eax &= ALWAYS_RUNNING_TIMER;
+            (entry.ebx, entry.ecx, entry.edx) = (0, 0, 0);
+        }
+        0x7 if entry.index == 0 => {
+            entry.ebx &= !SGX;
+            entry.ecx &= !SGX_LAUNCH;
+        }
+        // Performance counters of Intel and AMD; SGX; SVM.
+        0xa | 0x12 | 0x8000_000a | 0x8000_0022 => clear(&mut entry),
+        0x8000_0001 => entry.ecx &= !(SVM | PERFORMANCE_COUNTERS),
+        _ => {}
+    }
+    entry
 }
 
 const fn is_topology(leaf: u32) -> bool {
@@ -67,17 +107,6 @@ impl Topology {
                 let ids = (1 << self.core_bits()) - 1;
                 entry.eax = entry.eax & 0x3fff | ids << 26 | shared_by(entry.eax, ids) << 14;
             }
-            0x6 => {
-                entry.eax &= ALWAYS_RUNNING_TIMER;
-                (entry.ebx, entry.ecx, entry.edx) = (0, 0, 0);
-            }
-            0x7 if entry.index == 0 => {
-                entry.ebx &= !SGX;
-                entry.ecx &= !SGX_LAUNCH;
-            }
-            // Performance counters of Intel and AMD; SGX.
-            0xa | 0x12 | 0x8000_000a | 0x8000_0022 => clear(&mut entry),
-            0x8000_0001 => entry.ecx &= !(SVM | PERFORMANCE_COUNTERS),
             0x8000_0008 => entry.ecx = self.core_bits() << 12 | last_core,
             // AMD caches: which vCPUs share one.
             0x8000_001d if entry.eax & 0x1f != 0 => {
@@ -96,7 +125,6 @@ impl Topology {
     fn adapt_leaf_1(self, entry: &mut kvm_cpuid_entry2) {
         let vcpus = u32::from(self.vcpus);
         entry.ebx = entry.ebx & 0xffff | vcpus << 16 | u32::from(self.id) << 24;
-        entry.ecx = entry.ecx & !VMX | TSC_DEADLINE | HYPERVISOR;
         if vcpus > 1 {
             entry.edx |= MULTI_PROCESSOR;
         } else {
@@ -198,9 +226,14 @@ mod tests {
         entry
     }
 
+    /// The CPUID of a vCPU on a host with such a CPU.
+    fn shown(id: u8, vcpus: u8) -> CpuId {
+        for_vcpu(&features(&supported(), false), id, vcpus)
+    }
+
     #[test]
     fn nested_virtualisation_sgx_and_performance_counters_are_hidden() {
-        let cpuid = for_vcpu(&supported(), 0, 1);
+        let cpuid = shown(0, 1);
         assert_eq!(leaf(&cpuid, 1, 0).ecx & VMX, 0);
         assert_eq!(
             leaf(&cpuid, 0x8000_0001, 0).ecx & (SVM | PERFORMANCE_COUNTERS),
@@ -215,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_deadline_timer_and_the_hypervisor_show() {
-        let cpuid = for_vcpu(&supported(), 0, 1);
+        let cpuid = shown(0, 1);
         let ecx = leaf(&cpuid, 1, 0).ecx;
         assert_eq!(ecx & (TSC_DEADLINE | HYPERVISOR), TSC_DEADLINE | HYPERVISOR);
         assert_eq!(leaf(&cpuid, 0x4000_0001, 0).eax, u32::MAX);
@@ -223,7 +256,7 @@ mod tests {
 
     #[test]
     fn six_vcpus_are_six_cores_of_one_socket() {
-        let cpuid = for_vcpu(&supported(), 5, 6);
+        let cpuid = shown(5, 6);
         assert_eq!(leaf(&cpuid, 1, 0).ebx >> 16, 5 << 8 | 6);
         assert_ne!(leaf(&cpuid, 1, 0).edx & MULTI_PROCESSOR, 0);
         for topology in [0xb, 0x1f] {
@@ -240,7 +273,7 @@ mod tests {
 
     #[test]
     fn one_vcpu_is_no_multi_processor() {
-        let cpuid = for_vcpu(&supported(), 0, 1);
+        let cpuid = shown(0, 1);
         assert_eq!(leaf(&cpuid, 1, 0).edx & MULTI_PROCESSOR, 0);
         assert_eq!(leaf(&cpuid, 0xb, 1).eax, 0);
     }
@@ -248,8 +281,15 @@ mod tests {
     #[test]
     fn a_cpu_without_the_newer_topology_leaf_gets_none() {
         let old = CpuId::from_entries(&[entry(0x1, 0), entry(0xd, 0)]).unwrap();
-        let cpuid = for_vcpu(&old, 0, 2);
+        let cpuid = for_vcpu(&features(&old, false), 0, 2);
         assert!(cpuid.as_slice().iter().all(|entry| entry.function != 0x1f));
         assert_eq!(leaf(&cpuid, 0xb, 1).ebx, 2);
+    }
+
+    #[test]
+    fn an_emulated_host_shows_no_extended_state() {
+        let real = leaf(&shown(0, 1), 1, 0).ecx;
+        let emulated = leaf(&features(&supported(), true), 1, 0).ecx;
+        assert_eq!(real & !emulated, 1 << 12 | 0xf << 26);
     }
 }

@@ -61,11 +61,27 @@ fn neither_signals_nor_a_server_that_dies_end_it() {
     }
     process.hang_up();
     std::thread::sleep(Duration::from_millis(500));
+    assert!(process.has_open("anon_inode:kvm-vm"));
     process.connect();
     let Reply::Status(status) = process.ask(&Request::Status, &[]) else {
         panic!("no status");
     };
     assert_eq!(status.state, "running");
+}
+
+#[test]
+fn who_was_away_is_told_of_the_end_and_memory_is_given_back_before() {
+    let mut process = Process::start();
+    process.stop_listening();
+    let reply = process.try_boot(spec(), &Code::new().power_off());
+    assert_eq!(reply, Reply::Done);
+    process.hang_up();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(process.largest_mapping() < 64 << 20);
+    assert!(!process.has_open("anon_inode:kvm-vm"));
+    process.connect();
+    assert_eq!(process.stopped().0, Stop::PowerOff);
+    assert_eq!(process.wait(), Some(0));
 }
 
 #[test]

@@ -93,6 +93,11 @@ impl Process {
         (self.requests, self.events) = (None, None);
     }
 
+    /// Closes the one for events.
+    pub(crate) fn stop_listening(&mut self) {
+        self.events = None;
+    }
+
     pub(crate) fn ask(&self, request: &Request, files: &[&File]) -> Reply {
         let fds: Vec<_> = files.iter().map(AsFd::as_fd).collect();
         ask(self.requests.as_ref().unwrap(), request, &fds)
@@ -179,6 +184,30 @@ impl Process {
             .map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap())
             .filter(|status| !status.starts_with("Name:\tkvm-"))
             .collect()
+    }
+
+    /// Bytes of the largest mapping.
+    pub(crate) fn largest_mapping(&self) -> u64 {
+        let maps = std::fs::read_to_string(self.proc("maps")).unwrap();
+        let length = |line: &str| {
+            let (start, rest) = line.split_once('-').unwrap();
+            let end = rest.split_once(' ').unwrap().0;
+            let address = |digits| u64::from_str_radix(digits, 16).unwrap();
+            // A guard or a reservation costs nothing.
+            if rest.contains(" ---p ") {
+                0
+            } else {
+                address(end) - address(start)
+            }
+        };
+        maps.lines().map(length).max().unwrap()
+    }
+
+    /// Whether a descriptor leads to something of this name.
+    pub(crate) fn has_open(&self, name: &str) -> bool {
+        let fds = std::fs::read_dir(self.proc("fd")).unwrap();
+        fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+            .any(|target| target.to_string_lossy() == name)
     }
 
     pub(crate) fn root_entries(&self) -> usize {
