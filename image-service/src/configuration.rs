@@ -79,8 +79,11 @@ pub(crate) fn parse_config(
         wire.created.unwrap_or_default(),
     );
     check_user(&config.user)?;
-    // `from_slice` has seen that it is UTF-8.
-    let raw = String::from_utf8_lossy(bytes).into_owned();
+    let raw = str::from_utf8(bytes).map_err(|error| BadImage::Malformed {
+        what: "the configuration",
+        problem: error.to_string(),
+    })?;
+    let raw = raw.to_owned();
     Ok(Configuration {
         raw,
         config,

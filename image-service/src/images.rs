@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::auth::Auth;
 use crate::blocking::blocking;
 use crate::config::Config;
@@ -149,9 +151,9 @@ impl Images {
             .collect();
         let (store, wanted) = (self.store.clone(), holds.clone());
         blocking(move || {
-            let held = wanted.into_iter().map(|hold| store.hold(hold));
-            held.filter(|result| !matches!(result, Err(StoreError::NotFound(_))))
-                .try_for_each(|result| result.map(drop))
+            wanted
+                .into_iter()
+                .try_for_each(|hold| hold_again(&store, hold))
         })
         .await?;
         self.release_where(move |hold| !holds.contains(hold)).await
@@ -194,5 +196,17 @@ impl Images {
             Ok(fs::read_to_string(&path).map_err(FileError::of("read", &path))?)
         })
         .await
+    }
+}
+
+/// Takes a hold that should be there already. An image that is gone can't be held, and no other
+/// container should suffer for it.
+fn hold_again(store: &Store, hold: Hold) -> Result<(), StoreError> {
+    match store.hold(hold.clone()) {
+        Err(StoreError::NotFound(image)) => {
+            warn!(%image, holder = hold.holder, "image of a running container is lost");
+            Ok(())
+        }
+        result => result.map(drop),
     }
 }

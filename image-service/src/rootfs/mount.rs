@@ -147,3 +147,7 @@ fn kernel_messages(context: &OwnedFd) -> String {
     }
     messages.join("; ")
 }
+
+#[cfg(test)]
+#[cfg(feature = "privileged")]
+mod tests;

@@ -67,17 +67,37 @@ impl DbError {
 }
 
 impl Db {
-    /// Opens or creates the database and reads all of it.
-    pub(super) fn open(path: &Path) -> Result<(Self, Contents), DbError> {
+    /// Opens the database and reads all of it. `None` means that it is new, and to be filled.
+    pub(super) fn open(path: &Path) -> Result<(Self, Option<Contents>), DbError> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(5))?;
         // FULL, because a commit promises that the image survives a power cut.
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
         check(&connection)?;
-        create_tables(&connection)?;
+        let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         let db = Self(connection);
-        let contents = db.contents()?;
+        let contents = match version {
+            0 => None,
+            SCHEMA => Some(db.contents()?),
+            found => return Err(DbError::Newer { found }),
+        };
         Ok((db, contents))
+    }
+
+    /// Makes the tables of a new database, with these contents.
+    pub(super) fn fill(&mut self, contents: &Contents) -> Result<(), DbError> {
+        self.change(|tx| {
+            tx.0.execute_batch(TABLES)?;
+            tx.0.pragma_update(None, "user_version", SCHEMA)?;
+            contents
+                .blobs
+                .iter()
+                .try_for_each(|blob| tx.put_blob(blob))?;
+            contents
+                .images
+                .iter()
+                .try_for_each(|image| tx.put_image(image))
+        })
     }
 
     fn contents(&self) -> Result<Contents, DbError> {
@@ -126,18 +146,6 @@ fn check(connection: &Connection) -> Result<(), DbError> {
         Ok(())
     } else {
         Err(DbError::Damaged(verdict.into()))
-    }
-}
-
-fn create_tables(connection: &Connection) -> Result<(), DbError> {
-    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    match found {
-        0 => {
-            let both = format!("BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;");
-            Ok(connection.execute_batch(&both)?)
-        }
-        SCHEMA => Ok(()),
-        found => Err(DbError::Newer { found }),
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::fault;
@@ -71,6 +72,16 @@ pub(super) fn write(ingest: &Path, target: &Path, content: &[u8]) -> Result<(), 
     file.write_all(content)
         .map_err(FileError::of("write", file.path()))?;
     publish(file, target)
+}
+
+/// Writes a record, for good.
+pub(super) fn write_record(
+    ingest: &Path,
+    target: &Path,
+    record: &impl Serialize,
+) -> Result<(), FileError> {
+    let json = serde_json::to_vec(record).expect("a record has only JSON's types");
+    write(ingest, target, &json)
 }
 
 /// Makes names in a directory durable.

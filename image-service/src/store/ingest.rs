@@ -95,17 +95,13 @@ impl Store {
             disk_bytes: metadata.blocks() * 512,
             saved_at: unix_now(),
         };
-        let sidecar = serde_json::to_vec(&blob).expect("a record has only JSON's types");
         let mut db = self.db.lock();
         if self.has_blob(&key) {
             return Ok(());
         }
         durable::publish(ingest.file, &path)?;
-        durable::write(
-            &self.paths.ingest(),
-            &self.paths.blob_sidecar(&key),
-            &sidecar,
-        )?;
+        let sidecar = self.paths.blob_sidecar(&key);
+        durable::write_record(&self.paths.ingest(), &sidecar, &blob)?;
         db.change(|tx| tx.put_blob(&blob))?;
         self.state.write().blobs.insert(key, blob);
         Ok(())

@@ -119,9 +119,8 @@ impl Store {
 
     fn save_records(&self, db: &mut Db, changed: &[SavedImage]) -> Result<(), StoreError> {
         for saved in changed {
-            let sidecar = serde_json::to_vec(saved).expect("a record has only JSON's types");
             let path = self.paths.image_sidecar(&saved.id);
-            durable::write(&self.paths.ingest(), &path, &sidecar)?;
+            durable::write_record(&self.paths.ingest(), &path, saved)?;
         }
         db.change(|tx| changed.iter().try_for_each(|saved| tx.put_image(saved)))?;
         Ok(())

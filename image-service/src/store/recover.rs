@@ -3,25 +3,29 @@
 //! The database says what there is; files must agree with it, or what they belong to is forgotten
 //! and pulled again. A damaged database is moved aside and rebuilt from the sidecars.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod rebuild;
+
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
-use serde::de::DeserializeOwned;
-use tracing::{error, info, warn};
+use rustix::io::Errno;
+use tracing::{info, warn};
 
-use super::db::{self, Contents, Db, DbError};
+use super::db::{Contents, Db};
 use super::durable::{self, FileError};
 use super::error::OpenError;
 use super::paths::{self, Paths};
-use super::saved::{BlobKey, BlobKind, SCHEMA, SavedBlob, SavedImage};
+use super::saved::{BlobKey, BlobKind, SavedBlob};
 use super::state::{Pinned, State};
 use crate::configuration;
 use crate::digest::Digest;
 use crate::image::{ImageConfig, ImageId};
+use rebuild::{list, open_database, read_sidecar};
 
 /// The lock, the database and the tables of the store below `paths`.
 pub(super) fn open(paths: &Paths, pinned: &Pinned) -> Result<(File, Db, State), OpenError> {
@@ -33,6 +37,12 @@ pub(super) fn open(paths: &Paths, pinned: &Pinned) -> Result<(File, Db, State), 
     let (mut db, contents) = open_database(paths)?;
     let (state, repair) = reconcile(paths, contents, pinned)?;
     repair.apply(paths, &mut db)?;
+    rewrite_sidecars(paths, &state)?;
+    info!(
+        images = state.images.len(),
+        blobs = state.blobs.len(),
+        "image store open"
+    );
     Ok((lock, db, state))
 }
 
@@ -48,107 +58,42 @@ fn create_directories(paths: &Paths) -> Result<(), FileError> {
     durable::sync_directory(paths.root())
 }
 
+/// The lock of a server that is just ending, or of a child that has not reached its `exec` yet, is
+/// worth waiting for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 fn lock(paths: &Paths) -> Result<File, OpenError> {
     let path = paths.lock();
     let opened = File::options().create(true).append(true).open(&path);
     let file = opened.map_err(FileError::of("open", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse(paths.root().to_owned())),
-        Err(errno) => Err(FileError::of("lock", &path)(errno.into()).into()),
-    }
-}
-
-fn open_database(paths: &Paths) -> Result<(Db, Contents), OpenError> {
-    let path = paths.database();
-    let damage = match Db::open(&path) {
-        Ok(opened) => return Ok(opened),
-        Err(DbError::Damaged(damage)) => damage,
-        Err(error) => return Err(error.into()),
-    };
-    // One damaged copy is kept for whoever wants to know why.
-    for file in db::files(&path) {
-        let mut aside = file.clone().into_os_string();
-        aside.push(".damaged");
-        match fs::rename(&file, &aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(FileError::of("move aside", &file)(error).into());
+    let began = Instant::now();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if began.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(Duration::from_millis(20));
             }
-            _ => {}
+            Err(Errno::WOULDBLOCK) => return Err(OpenError::InUse(paths.root().to_owned())),
+            Err(errno) => return Err(FileError::of("lock", &path)(errno.into()).into()),
         }
     }
-    let contents = from_sidecars(paths)?;
-    error!(
-        database = %path.display(), %damage, images = contents.images.len(),
-        "image database was damaged, moved aside and rebuilt from the files beside the blobs"
-    );
-    let (mut db, _) = Db::open(&path)?;
-    db.change(|tx| {
-        contents
-            .blobs
-            .iter()
-            .try_for_each(|blob| tx.put_blob(blob))?;
-        contents
-            .images
-            .iter()
-            .try_for_each(|image| tx.put_image(image))
-    })?;
-    Ok((db, contents))
 }
 
-/// All that sidecars say. A tag that two images claim belongs to the later pull.
-fn from_sidecars(paths: &Paths) -> Result<Contents, FileError> {
-    let mut contents = Contents::default();
-    for kind in [BlobKind::Layer, BlobKind::Merged] {
-        for file in sidecars(&paths.blobs(kind))? {
-            let blob: Option<SavedBlob> = read_sidecar(&file, |blob: &SavedBlob| blob.schema);
-            let named = paths::blob_key(kind, &file);
-            contents
-                .blobs
-                .extend(blob.filter(|blob| named == Some(blob.key)));
+/// Sidecars are what the next rebuild has to go by.
+fn rewrite_sidecars(paths: &Paths, state: &State) -> Result<(), FileError> {
+    for (id, entry) in &state.images {
+        let path = paths.image_sidecar(id);
+        if !path.exists() {
+            durable::write_record(&paths.ingest(), &path, &entry.saved)?;
         }
     }
-    for file in sidecars(&paths.images())? {
-        let image: Option<SavedImage> = read_sidecar(&file, |image: &SavedImage| image.schema);
-        let named = paths::image_id(&file);
-        let wanted = |image: &SavedImage| named == Some(image.id) && !image.removed;
-        contents.images.extend(image.filter(wanted));
+    for (key, blob) in &state.blobs {
+        let path = paths.blob_sidecar(key);
+        if !path.exists() {
+            durable::write_record(&paths.ingest(), &path, blob)?;
+        }
     }
-    let mut taken = BTreeSet::new();
-    contents
-        .images
-        .sort_by_key(|image| std::cmp::Reverse(image.pulled_at));
-    for image in &mut contents.images {
-        image.repo_tags.retain(|tag| taken.insert(tag.clone()));
-    }
-    Ok(contents)
-}
-
-fn sidecars(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let mut files = list(directory)?;
-    files.retain(|file| {
-        file.extension()
-            .is_some_and(|extension| extension == "json")
-    });
-    Ok(files)
-}
-
-fn read_sidecar<T: DeserializeOwned>(file: &Path, schema: impl Fn(&T) -> u32) -> Option<T> {
-    let record = serde_json::from_slice(&fs::read(file).ok()?).ok();
-    let record = record.filter(|record| schema(record) <= SCHEMA);
-    if record.is_none() {
-        warn!(file = %file.display(), "sidecar can't be read, what it describes is lost");
-    }
-    record
-}
-
-fn list(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let paths = fs::read_dir(directory).and_then(|entries| {
-        entries
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<io::Result<Vec<_>>>()
-    });
-    paths.map_err(FileError::of("list", directory))
+    Ok(())
 }
 
 /// What must change so that files and database agree.

@@ -208,11 +208,47 @@ fn a_damaged_database_is_rebuilt_from_the_sidecars() {
         check_consistent(&store);
         assert!(database.with_extension("db.damaged").exists());
     }
-    // Nothing of the old database is needed any more.
+    // One that is gone is no empty one.
+    fs::remove_file(&database).unwrap();
     let store = open(directory.path());
+    assert_eq!(store.list(), before);
+    // Nothing of the old database is needed any more.
     store.remove(&first.to_string()).unwrap();
     drop(store);
     assert_eq!(open(directory.path()).list().len(), 1);
+}
+
+#[test]
+fn a_cut_while_rebuilding_loses_nothing() {
+    for cut in 1.. {
+        let directory = TempDir::new().unwrap();
+        let root = directory.path().join("store");
+        let store = open(&root);
+        put_image(&store, &["base", "kept"], "r.example/kept:1");
+        let database = store.paths.database();
+        drop(store);
+        fs::write(&database, b"damage").unwrap();
+        let done = live_until(cut, &root);
+        assert!(open(&root).find("r.example/kept:1").is_some(), "cut {cut}");
+        // The first few points are those of the rebuilding.
+        if done || cut == 6 {
+            break;
+        }
+    }
+}
+
+#[test]
+fn lost_sidecars_are_written_again() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path());
+    put_image(&store, &["base", "one"], "r.example/app:1");
+    let all = files(&store);
+    let sidecars = all
+        .iter()
+        .filter(|file| file.extension().unwrap() == "json");
+    sidecars.for_each(|file| fs::remove_file(file).unwrap());
+    drop(store);
+    assert_eq!(files(&open(directory.path())), all);
 }
 
 #[test]

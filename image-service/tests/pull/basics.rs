@@ -237,6 +237,26 @@ async fn a_held_image_keeps_its_files_when_it_is_removed() {
 }
 
 #[tokio::test]
+async fn an_image_that_is_pulled_again_while_its_removal_waits_is_back() {
+    let (node, registry) = (Node::new(), MiniRegistry::start().await);
+    TestImage::small("a").push(&registry, "app", "latest");
+    let images = node.open().await;
+    let name = format!("{}/app", registry.host);
+    let id = images.pull(&name, None).await.unwrap();
+    images.hold(&id, "c").await.unwrap();
+    images.remove(&name).await.unwrap();
+    registry.forget_seen();
+    assert_eq!(images.pull(&name, None).await.unwrap(), id);
+    assert_eq!(
+        registry.count(|seen| seen.is_blob()),
+        1,
+        "only the configuration"
+    );
+    images.release(&id, "c").await.unwrap();
+    assert!(images.find(&name).is_some());
+}
+
+#[tokio::test]
 async fn a_disk_is_whole_blocks_of_files_that_exist() {
     let (node, registry) = (Node::new(), MiniRegistry::start().await);
     let layers = ["a", "b"].map(|name| Layer::new(&[(name, b"content")], Compression::Gzip));
