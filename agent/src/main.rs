@@ -29,9 +29,7 @@ const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     let is_pid_one = std::process::id() == 1;
-    let args = std::env::args_os()
-        .skip(1)
-        .map(|arg| arg.to_string_lossy().into_owned());
+    let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
     match Role::parse(args, is_pid_one) {
         Ok(Role::Stage1) => stage1::run(),
         Ok(Role::Host(options)) => host::run(&options),

@@ -57,6 +57,9 @@ pub(crate) enum ListenAt {
     Fd(RawFd),
 }
 
+/// What the kernel executes first of an initial RAM disk.
+const INIT: &str = "/init";
+
 /// How to call us.
 pub(crate) const USAGE: &str =
     "usage: bulkhead-agent host (--socket PATH | --socket-fd N) [--lock-fd N]";
@@ -77,19 +80,24 @@ pub(crate) enum UsageError {
 }
 
 impl Role {
-    /// Reads the command line, without the program's name.
+    /// Reads the command line, of which the first word is the program's name.
+    ///
+    /// A guest's kernel starts us as PID 1 by the name of `/init`. Neither alone will do: a container
+    /// may execute us as its PID 1 by way of /proc/self/exe, and gets nothing out of it.
     pub(crate) fn parse(
         args: impl IntoIterator<Item = String>,
         is_pid_one: bool,
     ) -> Result<Self, UsageError> {
         let mut args = args.into_iter();
+        let name = args.next();
+        let is_init = is_pid_one && name.as_deref() == Some(INIT);
         match args.next().as_deref() {
             Some("host") => parse_host(args).map(Self::Host),
             Some("stage-1" | "pause") => Ok(Self::Stage1),
             Some("--version") => Ok(Self::Version),
-            Some("guest") if is_pid_one => Ok(Self::Guest),
+            Some("guest") if is_init => Ok(Self::Guest),
             // The kernel may pass on words of its command line.
-            _ if is_pid_one => Ok(Self::FirstBoot),
+            _ if is_init => Ok(Self::FirstBoot),
             Some(other) => Err(UsageError::Unknown(other.to_owned())),
             None => Err(UsageError::Nothing),
         }
@@ -130,7 +138,9 @@ mod tests {
     use super::*;
 
     fn parse(line: &str, is_pid_one: bool) -> Result<Role, UsageError> {
-        Role::parse(line.split_whitespace().map(ToOwned::to_owned), is_pid_one)
+        let name = if is_pid_one { INIT } else { "bulkhead-agent" };
+        let words = std::iter::once(name).chain(line.split_whitespace());
+        Role::parse(words.map(ToOwned::to_owned), is_pid_one)
     }
 
     #[test]
@@ -166,6 +176,19 @@ mod tests {
             "--socket-fd needs a number of an open descriptor above 2",
         );
         check_refused("host --sockets x", "unknown argument \"--sockets\"");
+    }
+
+    #[test]
+    fn a_container_that_executes_us_as_its_pid_1_gets_nothing_out_of_it() {
+        let words = ["/proc/self/exe", "guest"].map(ToOwned::to_owned);
+        assert_eq!(
+            Role::parse(words, true),
+            Err(UsageError::Unknown("guest".into()))
+        );
+        assert_eq!(
+            parse("guest", false),
+            Err(UsageError::Unknown("guest".into()))
+        );
     }
 
     #[test]

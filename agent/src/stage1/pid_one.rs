@@ -6,7 +6,7 @@
 use std::os::fd::OwnedFd;
 
 use rustix::process::{WaitOptions, wait};
-use rustix::thread::set_no_new_privs;
+use rustix::thread::{set_name, set_no_new_privs};
 
 use super::spec::{Identity, Told};
 use super::{Error, fork, tell};
@@ -24,6 +24,8 @@ pub(super) fn run(agent: &mut OwnedFd) -> Result<(), Error> {
     };
     if fork(new, (), |()| None, agent)?.is_some() {
         retire()?;
+        // What a process list in the pod shows.
+        set_name(c"pause").map_err(Error::Hide)?;
         // Before the agent hears of it: a child that ends from now on is kept until we wait for it.
         signals::block_all();
         tell(agent, Told::Ready(Identity::default()), &[])?;

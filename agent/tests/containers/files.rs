@@ -18,7 +18,7 @@ fn file(path: &str, content: &str) -> v1::File {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_written_goes_to_the_upper_directory_only() {
     let pod = Pod::new().await;
     pod.output_of(pod.shell("c1", "echo mine > /file; rm /etc/group"))
@@ -35,7 +35,7 @@ async fn what_is_written_goes_to_the_upper_directory_only() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_only_root_is_read_only_and_its_volumes_are_not() {
     let pod = Pod::new().await;
     let volume = pod.directory.join("volume");
@@ -50,7 +50,7 @@ async fn a_read_only_root_is_read_only_and_its_volumes_are_not() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn masked_and_read_only_paths() {
     let pod = Pod::new().await;
     let mut request = pod.shell(
@@ -69,7 +69,7 @@ async fn masked_and_read_only_paths() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_written_even_where_the_image_has_a_dangling_symlink() {
     let pod = Pod::new().await;
     let mut request = pod.shell(
@@ -102,7 +102,7 @@ async fn files_are_written_even_where_the_image_has_a_dangling_symlink() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_symlink_of_the_image_does_not_lead_to_the_host() {
     let pod = Pod::new().await;
     let secret = pod.directory.join("host-secret");
@@ -134,7 +134,7 @@ async fn a_symlink_of_the_image_does_not_lead_to_the_host() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sub_path_is_resolved_inside_its_volume() {
     let pod = Pod::new().await;
     let volume = pod.directory.join("volume");
@@ -163,7 +163,7 @@ async fn a_sub_path_is_resolved_inside_its_volume() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn read_only_reaches_what_is_mounted_below_only_if_asked() {
     let pod = Pod::new().await;
     let volume = pod.directory.join("volume");
@@ -192,7 +192,7 @@ async fn read_only_reaches_what_is_mounted_below_only_if_asked() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mounts_cross_over_as_their_propagation_says() {
     for (propagation, from_host, to_host) in [
         ("rprivate", false, false),
@@ -248,7 +248,7 @@ async fn mounts_cross_over_as_their_propagation_says() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mount_source_that_is_missing_is_named() {
     let pod = Pod::new().await;
     let mut request = pod.shell("c1", "true");
@@ -263,7 +263,7 @@ async fn a_mount_source_that_is_missing_is_named() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_working_directory_is_made_if_missing() {
     let pod = Pod::new().await;
     let mut request = pod.shell("c1", "pwd");
@@ -276,7 +276,7 @@ async fn the_working_directory_is_made_if_missing() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_standard_devices_and_file_systems_are_there() {
     let pod = Pod::new().await;
     let script = "echo x > /dev/null; head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; \

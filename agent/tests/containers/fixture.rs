@@ -327,6 +327,8 @@ fn start_agent(name: &str, directory: &Path) -> Child {
 
 async fn connect(socket: &Path) -> Client {
     wait_for("the agent listens", || socket.exists());
+    // A socket is there a moment before somebody listens on it.
+    std::thread::sleep(Duration::from_millis(50));
     Client::connect(&Address::Unix(socket.to_owned()), Duration::from_secs(20))
         .await
         .unwrap()

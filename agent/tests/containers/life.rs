@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::fixture::{Pod, process, wait_for};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_container_writes_is_in_its_log_and_its_exit_is_told() {
     let pod = Pod::new().await;
     let (log, exit) = pod
@@ -24,7 +24,7 @@ async fn what_a_container_writes_is_in_its_log_and_its_exit_is_told() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_exit_is_on_disk_before_it_is_told_and_goes_with_the_container() {
     let pod = Pod::new().await;
     let (_, exit) = pod.run(pod.shell("c1", "exit 7")).await;
@@ -41,7 +41,7 @@ async fn the_exit_is_on_disk_before_it_is_told_and_goes_with_the_container() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_goes_through_its_states() {
     let pod = Pod::new().await;
     let state = async || {
@@ -69,7 +69,7 @@ async fn a_container_goes_through_its_states() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_is_taken_until_its_container_is_removed() {
     let pod = Pod::new().await;
     pod.start(pod.shell("c1", "sleep 60")).await;
@@ -80,14 +80,14 @@ async fn an_id_is_taken_until_its_container_is_removed() {
         .unwrap_err();
     assert_eq!(again.code(), Code::AlreadyExists);
     pod.client.remove_container("c1").await.unwrap();
-    assert_eq!(
-        pod.output_of(pod.shell("c1", "echo again")).await,
-        "again\n"
-    );
+    pod.start(pod.shell("c1", "echo again")).await;
+    wait_for("the second of its name writes", || {
+        pod.log("c1").contains("again")
+    });
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_created_container_can_be_stopped_before_it_starts() {
     let pod = Pod::new().await;
     pod.client
@@ -99,7 +99,7 @@ async fn a_created_container_can_be_stopped_before_it_starts() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_is_missing_is_an_error_that_names_it_and_leaves_nothing() {
     let pod = Pod::new().await;
     let error = pod
@@ -117,7 +117,7 @@ async fn a_program_that_is_missing_is_an_error_that_names_it_and_leaves_nothing(
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_does_not_execute_fails_the_start() {
     let pod = Pod::new().await;
     let mut request = pod.container("c1", &["/program"]);
@@ -141,7 +141,7 @@ async fn a_program_that_does_not_execute_fails_the_start() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_in_a_container_ends_with_its_first_process() {
     let pod = Pod::with(|request| request.shared_pid = true).await;
     let mut request = pod.shell("c1", "sleep 1000 & sleep 1000 & exit 4");
@@ -156,7 +156,7 @@ async fn what_is_left_in_a_container_ends_with_its_first_process() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_of_much_output_right_before_the_end() {
     let pod = Pod::new().await;
     let script = "i=0; while [ $i -lt 3000 ]; do echo line $i of the output; i=$((i+1)); done";
@@ -168,7 +168,7 @@ async fn nothing_is_lost_of_much_output_right_before_the_end() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_that_ignores_sigterm_is_killed_at_shutdown() {
     let pod = Pod::new().await;
     pod.start(pod.shell("c1", "trap '' TERM; while true; do sleep 1; done"))
@@ -176,7 +176,7 @@ async fn a_container_that_ignores_sigterm_is_killed_at_shutdown() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutdown_gives_grace() {
     let pod = Pod::new().await;
     pod.start(pod.shell(
@@ -189,7 +189,7 @@ async fn shutdown_gives_grace() {
     assert!(pod.log("c1").contains("bye"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agent_does_not_mind_sigterm_and_runs_from_a_sealed_file() {
     let pod = Pod::new().await;
     let pid = rustix::process::Pid::from_child(&pod.agent);
@@ -208,7 +208,7 @@ async fn the_agent_does_not_mind_sigterm_and_runs_from_a_sealed_file() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_can_be_made_before_the_sandbox() {
     let pod = Pod::unconfigured().await;
     let error = pod
@@ -226,7 +226,7 @@ async fn nothing_can_be_made_before_the_sandbox() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_on_the_host_refuses_what_is_for_guests() {
     let pod = Pod::new().await;
     let disks = pod
@@ -250,7 +250,7 @@ async fn an_agent_on_the_host_refuses_what_is_for_guests() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_requests_are_refused_and_leave_nothing() {
     let pod = Pod::new().await;
     let no_process = v1::CreateContainerRequest {

@@ -7,7 +7,7 @@ use agent_api::v1;
 use agent_api::v1::dial_input::Input;
 use agent_api::v1::dial_output::Output;
 
-use crate::fixture::{Pod, wait_for};
+use crate::fixture::Pod;
 
 fn pid(pid: v1::PidNamespace) -> Option<v1::Namespaces> {
     Some(v1::Namespaces {
@@ -16,7 +16,7 @@ fn pid(pid: v1::PidNamespace) -> Option<v1::Namespaces> {
     })
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_with_a_pid_namespace_of_its_own_is_pid_1() {
     let pod = Pod::new().await;
     assert_eq!(
@@ -27,7 +27,7 @@ async fn a_container_with_a_pid_namespace_of_its_own_is_pid_1() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn containers_that_share_the_pods_pid_namespace_see_each_other_and_a_reaper() {
     let pod = Pod::with(|request| request.shared_pid = true).await;
     let shared = |id: &str, script: &str| v1::CreateContainerRequest {
@@ -38,7 +38,7 @@ async fn containers_that_share_the_pods_pid_namespace_see_each_other_and_a_reape
     let seen = pod
         .output_of(shared(
             "c2",
-            "ps; cat /proc/1/cmdline | tr '\\0' ' '; ls /proc/1/fd 2>&1",
+            "ps; cat /proc/1/cmdline | tr '\\0' ' '; ls /proc/1/root/ 2>&1; true",
         ))
         .await;
     assert!(seen.contains("sleep 4321"), "{seen}");
@@ -56,7 +56,7 @@ async fn containers_that_share_the_pods_pid_namespace_see_each_other_and_a_reape
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_can_join_the_pid_namespace_of_another() {
     let pod = Pod::new().await;
     pod.start(pod.shell("c1", "sleep 4321")).await;
@@ -69,7 +69,7 @@ async fn a_container_can_join_the_pid_namespace_of_another() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_can_share_the_hosts_pid_namespace() {
     let pod = Pod::new().await;
     let mut request = pod.shell("c1", "echo $$; cat /proc/1/comm");
@@ -81,7 +81,7 @@ async fn a_container_can_share_the_hosts_pid_namespace() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pod_has_its_own_host_name_network_and_sysctls() {
     let pod = Pod::with(|request| {
         request.sysctls = [
@@ -110,12 +110,11 @@ async fn the_pod_has_its_own_host_name_network_and_sysctls() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shared_memory_is_the_pods() {
     let pod = Pod::with(|request| request.shm_bytes = 1 << 20).await;
     pod.start(pod.shell("c1", "echo shared > /dev/shm/file; sleep 60"))
         .await;
-    wait_for("it is written", || true);
     let seen = pod
         .output_of(pod.shell(
             "c2",
@@ -128,7 +127,7 @@ async fn shared_memory_is_the_pods() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn host_namespaces_are_the_hosts() {
     let pod = Pod::with(|request| {
         request.host_ipc = true;
@@ -140,7 +139,7 @@ async fn host_namespaces_are_the_hosts() {
     let seen = pod
         .output_of(pod.shell(
             "c1",
-            "readlink /proc/self/ns/ipc /proc/self/ns/uts /proc/self/ns/net",
+            "for n in ipc uts net; do readlink /proc/self/ns/$n; done",
         ))
         .await;
     let own: String = ["ipc", "uts", "net"]
@@ -157,7 +156,7 @@ async fn host_namespaces_are_the_hosts() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_of_the_pod_can_be_reached() {
     let pod = Pod::new().await;
     pod.start(pod.shell(

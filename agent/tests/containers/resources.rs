@@ -14,7 +14,7 @@ fn memory(bytes: i64) -> v1::Resources {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_are_set_and_changed() {
     let pod = Pod::new().await;
     let mut request = pod.shell("c1", "sleep 60");
@@ -48,7 +48,7 @@ async fn limits_are_set_and_changed() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn out_of_memory_is_told_even_if_a_child_was_killed() {
     let pod = Pod::new().await;
     let mut request = pod.shell(
@@ -72,7 +72,7 @@ async fn out_of_memory_is_told_even_if_a_child_was_killed() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_used_is_told() {
     let pod = Pod::new().await;
     let script = "dd if=/dev/zero of=/file bs=1M count=3 2>/dev/null; \
@@ -98,7 +98,7 @@ async fn what_is_used_is_told() {
     pod.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_too_low_to_start_in_is_said_to_be() {
     let pod = Pod::new().await;
     let mut request = pod.shell("c1", "sleep 60");
