@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: one image, two pods, one of them a machine of its own.
+//! `cargo xtask demo`: one image in pods of each kind: namespaces, a machine, a machine
+//! with an older kernel.
 
 use crate::node::{self, OwnedNode};
 use crate::{build, guest, images, process, tools};

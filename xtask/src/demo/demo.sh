@@ -8,17 +8,26 @@ show() { printf '$ %s\n' "$*"; "$@" 2>&1 | grep -v 'cgroup_parent is not set' ||
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 quiet() { "$@" 2> /tmp/stderr || { cat /tmp/stderr >&2; return 1; }; }
 
+mkdir -p /etc/bulkhead
+cat > /etc/bulkhead/config.toml <<TOML
+# A third handler: the same machine with the kernel of the Debian release before.
+[handlers.kvm-legacy]
+like = "kvm"
+kernel = "/opt/bulkhead/guest/6.1/vmlinux"
+initramfs = "/opt/bulkhead/guest/6.1/initramfs.cpio"
+TOML
+
 say "A Kubernetes node: kernel $(uname -r), cgroup v2. The runtime starts."
 setsid --fork bulkhead serve > /var/log/bulkhead.log 2>&1 < /dev/null
 for _ in $(seq 100); do [ -S /run/bulkhead/bulkhead.sock ] && break; sleep 0.1; done
 trap 'code=$?; [ $code = 0 ] || tail -n 20 /var/log/bulkhead.log >&2; exit $code' EXIT
 show crictl version
 
-say "An image, pulled once from a registry, for both kinds of pod."
+say "An image, pulled once from a registry, for every kind of pod."
 show crictl pull $image
 show crictl images
 
-for handler in namespaced kvm; do
+for handler in namespaced kvm kvm-legacy; do
     say "A pod under handler $handler, from that image."
     mkdir -p /var/log/pods/$handler
     cat > $handler-pod.json <<JSON
@@ -34,9 +43,8 @@ JSON
     container=$(quiet crictl create $pod $handler-container.json $handler-pod.json)
     quiet crictl start $container > /dev/null
     took=$(($(now_ms) - start))
-    eval "pod_$handler=$pod container_$handler=$container"
+    echo $pod > $handler.pod; echo $container > $handler.container
     show crictl exec -s $container uname -r
-    show crictl exec -s $container hostname
     kernel=$(quiet crictl exec -s $container uname -r | tr -d '\n')
     cgroup=$(find /sys/fs/cgroup -type d -name "*$pod*" | head -n 1)
     memory=$(($(cat "$cgroup/memory.current") / 1048576))
@@ -44,29 +52,29 @@ JSON
         $handler $handler "$kernel" "${image##*/}" $took $memory
 done
 
-say "Both at once."
+say "All at once."
 show crictl pods
 show crictl ps
 
 say "Their own boot: a machine's kernel is not the node's."
-for handler in namespaced kvm; do
-    eval "container=\$container_$handler"
+for handler in namespaced kvm kvm-legacy; do
+    container=$(cat $handler.container)
     printf '%-12s boot id %s\n' $handler "$(quiet crictl exec -s $container cat /proc/sys/kernel/random/boot_id | tr -d '\n')"
 done
 printf '%-12s boot id %s\n' "the node" "$(cat /proc/sys/kernel/random/boot_id)"
-show bulkhead explain $pod_kvm
+show bulkhead explain $(cat kvm.pod)
 
 say "Asked to stop, each exits with a code of its own; their logs hold every line."
-for handler in namespaced kvm; do
-    eval "container=\$container_$handler pod=\$pod_$handler"
+for handler in namespaced kvm kvm-legacy; do
+    container=$(cat $handler.container)
     quiet crictl stop --timeout 10 $container > /dev/null
     printf '%-12s exit code %s\n' $handler "$(quiet crictl inspect -o go-template --template '{{.status.exitCode}}' $container)"
     show crictl logs $container
 done
 
 say "And gone, with nothing left of them."
-for handler in namespaced kvm; do
-    eval "pod=\$pod_$handler"
-    show crictl rmp -f $pod
+for handler in namespaced kvm kvm-legacy; do
+    show crictl rmp -f $(cat $handler.pod)
 done
-pgrep -l 'bulkhead-(agent|vmm)' && exit 1 || echo "no process of a pod is left"
+if pgrep -fl 'bulkhead-agent host|bulkhead-vmm'; then exit 1; fi
+echo "no process of a pod is left"
