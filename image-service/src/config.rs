@@ -18,7 +18,8 @@ pub struct Config {
     pub hosts_dirs: Vec<PathBuf>,
     /// Layers of one pull downloaded and converted at the same time.
     pub layers_per_pull: usize,
-    /// Layers downloaded and converted at the same time over all pulls.
+    /// Layers downloaded and converted at the same time over all pulls. Each pull may work on one
+    /// layer beyond that, so that no registry that trickles holds up the pulls from others.
     pub layers_at_once: usize,
     /// A registry that sends less than `stall_min_bytes` in so many seconds is given up on. Time
     /// in which the node itself was busy does not count.

@@ -40,9 +40,23 @@ pub(crate) struct Puller {
     keep_unfinished: Duration,
     /// Bounds the conversions, and with them threads, memory and downloads, over all pulls.
     layer_slots: Semaphore,
-    /// By manifest or index.
-    running_images: InFlight<Digest, Prepared>,
-    running_layers: InFlight<LayerSpec, ()>,
+    /// By registry, so that nobody waits for another's, and manifest or index.
+    running_images: InFlight<(String, Digest), Prepared>,
+    /// By registry and layer.
+    running_layers: InFlight<(String, LayerSpec), ()>,
+}
+
+/// One pull: its conversation with the registry, and a slot for a layer that nobody can take from
+/// it. A registry that trickles would otherwise fill all slots and hold up everybody's pulls.
+struct Job {
+    session: Session,
+    own_slot: Semaphore,
+}
+
+impl Job {
+    fn registry(&self) -> String {
+        self.session.reference.registry.clone()
+    }
 }
 
 impl Puller {
@@ -88,9 +102,10 @@ impl Puller {
         auth: Option<&Auth>,
     ) -> Result<(ImageId, Digest), Arc<PullCause>> {
         let reference = Reference::parse(reference).map_err(PullCause::from)?;
-        let session = self.session(reference.clone(), auth).await?;
+        let job = self.job(reference.clone(), auth).await?;
         // Asking proves that these credentials may have the image, even if it is here already.
-        let resolved = session
+        let resolved = job
+            .session
             .resolve(|digest| self.store.find_manifest(digest).is_some())
             .await;
         let resolved = resolved.map_err(PullCause::Resolve)?;
@@ -100,10 +115,13 @@ impl Puller {
         }
         let begin = || {
             let document = resolved.document.clone();
-            let prepare = self.clone().prepare(session.clone(), digest, document);
+            let prepare = self.clone().prepare(job.clone(), digest, document);
             async move { prepare.await.map(Arc::new).map_err(Arc::new) }.boxed()
         };
-        let prepared = self.running_images.join(digest, begin).await?;
+        let prepared = self
+            .running_images
+            .join((job.registry(), digest), begin)
+            .await?;
         let id = prepared.id;
         let store = self.store.clone();
         let commit = move || {
@@ -115,13 +133,14 @@ impl Puller {
         Ok((id, digest))
     }
 
-    async fn session(
-        &self,
-        reference: Reference,
-        auth: Option<&Auth>,
-    ) -> Result<Arc<Session>, PullCause> {
+    async fn job(&self, reference: Reference, auth: Option<&Auth>) -> Result<Arc<Job>, PullCause> {
         let (registry, auth) = (self.registry.clone(), auth.cloned());
-        blocking(move || Ok(Arc::new(registry.session(reference, auth.as_ref())?))).await
+        let session =
+            blocking(move || Ok::<_, PullCause>(registry.session(reference, auth.as_ref())?));
+        Ok(Arc::new(Job {
+            session: session.await?,
+            own_slot: Semaphore::new(1),
+        }))
     }
 
     /// Adds the name to an image that is here already.

@@ -6,12 +6,12 @@ use std::time::Instant;
 use tokio::sync::mpsc::{Sender, channel};
 use tracing::info;
 
-use super::Puller;
 use super::convert::{ConvertError, Expected, Feed, convert};
 use super::error::PullCause;
+use super::{Job, Puller};
 use crate::blocking::{CutShort, blocking};
 use crate::digest::Digest;
-use crate::registry::{Attempts, BlobSpec, BlobStream, Piece, Session};
+use crate::registry::{Attempts, BlobSpec, BlobStream, Piece};
 use crate::store::{BlobKey, BlobKind, Ingest};
 
 /// Chunks between the download and the conversion: some hundred kilobytes.
@@ -49,10 +49,16 @@ impl Puller {
     /// Makes sure that the layer is in the store. The caller has a lease on it.
     pub(super) async fn fetch_layer(
         self: Arc<Self>,
-        session: Arc<Session>,
+        job: Arc<Job>,
         layer: LayerSpec,
     ) -> Result<(), PullCause> {
-        let _slot = self.layer_slots.acquire().await.map_err(|_| CutShort)?;
+        let session = &job.session;
+        let slot = tokio::select! {
+            biased;
+            own = job.own_slot.acquire() => own,
+            shared = self.layer_slots.acquire() => shared,
+        };
+        let _slot = slot.map_err(|_| CutShort)?;
         // Another pull may have brought it while we waited.
         if self.store.has_blob(&layer.key()) {
             return Ok(());

@@ -9,9 +9,9 @@ use erofs_image::{CONVERTER_VERSION, ImageUuid, Limits, MergeError, MergeOptions
 use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::Puller;
 use super::error::PullCause;
 use super::layer::LayerSpec;
+use super::{Job, Puller};
 use crate::blocking::blocking;
 use crate::configuration::{Configuration, parse_config};
 use crate::digest::Digest;
@@ -27,13 +27,13 @@ impl Puller {
     /// Brings everything that the manifest or index `digest` leads to into the store.
     pub(super) async fn prepare(
         self: Arc<Self>,
-        session: Arc<Session>,
+        job: Arc<Job>,
         digest: Digest,
         document: Option<Document>,
     ) -> Result<Prepared, PullCause> {
-        let manifest = self.manifest(&session, digest, document).await?;
+        let manifest = self.manifest(&job.session, digest, document).await?;
         let id = ImageId(manifest.config.digest);
-        let configuration = self.configuration(&session, &manifest).await?;
+        let configuration = self.configuration(&job.session, &manifest).await?;
         let chain_id = chain_id(&configuration.diff_ids);
         let merged = BlobKey {
             kind: BlobKind::Merged,
@@ -51,7 +51,7 @@ impl Puller {
             .collect();
         let keys = layers.iter().map(LayerSpec::key).chain([merged]).collect();
         let lease = Lease::take(&self.store, keys);
-        self.layers(&session, &layers).await?;
+        self.layers(&job, &layers).await?;
         self.merged(layers, merged).await?;
         Ok(Prepared {
             id,
@@ -98,7 +98,7 @@ impl Puller {
     /// Fetches what is missing, several at a time, each once however often the image has it.
     async fn layers(
         self: &Arc<Self>,
-        session: &Arc<Session>,
+        job: &Arc<Job>,
         layers: &[LayerSpec],
     ) -> Result<(), PullCause> {
         let mut seen = BTreeSet::new();
@@ -107,8 +107,8 @@ impl Puller {
             .copied()
             .filter(|layer| seen.insert(layer.key()) && !self.store.has_blob(&layer.key()));
         let fetch = |layer: LayerSpec| {
-            let (puller, session) = (self.clone(), session.clone());
-            async move { puller.join_layer(session, layer).await }
+            let (puller, job) = (self.clone(), job.clone());
+            async move { puller.join_layer(job, layer).await }
         };
         let fetches: Vec<_> = missing.map(fetch).collect();
         stream::iter(fetches)
@@ -120,14 +120,17 @@ impl Puller {
 
     async fn join_layer(
         self: Arc<Self>,
-        session: Arc<Session>,
+        job: Arc<Job>,
         layer: LayerSpec,
     ) -> Result<(), Arc<PullCause>> {
         let begin = || {
-            let fetch = self.clone().fetch_layer(session.clone(), layer);
+            let fetch = self.clone().fetch_layer(job.clone(), layer);
             async move { fetch.await.map(Arc::new).map_err(Arc::new) }.boxed()
         };
-        self.running_layers.join(layer, begin).await.map(drop)
+        self.running_layers
+            .join((job.registry(), layer), begin)
+            .await
+            .map(drop)
     }
 
     async fn merged(

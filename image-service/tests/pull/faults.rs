@@ -400,6 +400,51 @@ async fn who_still_waits_gets_the_image_that_another_gave_up_on() {
 }
 
 #[tokio::test]
+async fn a_registry_that_trickles_does_not_hold_up_others() {
+    let noise = crate::image::noise(50_000);
+    let layers = ["a", "b"].map(|name| Layer::new(&[(name, &noise)], Compression::Gzip));
+    let image = TestImage::new(layers.to_vec());
+    let (mut node, slow, slow_name) = serving(&image).await;
+    (node.config.layers_per_pull, node.config.layers_at_once) = (2, 2);
+    let config = image.id();
+    let (usual, fast) = (slow.clone(), MiniRegistry::start().await);
+    slow.rule(move |seen| {
+        let drip = Some((1, Duration::from_millis(50)));
+        let trickles = seen.is_blob() && !seen.path.ends_with(&config);
+        trickles.then(|| Reply {
+            drip,
+            ..usual.usual(seen)
+        })
+    });
+    TestImage::small("fast").push(&fast, "app", "latest");
+    image.push(&fast, "same", "latest");
+    let images = node.open().await;
+    let stuck: Vec<_> = (0..2)
+        .map(|n| {
+            let (images, name) = (images.clone(), format!("{slow_name}{n}"));
+            image.push(&slow, &format!("app{n}"), "latest");
+            tokio::spawn(async move { images.pull(&name, None).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let others = async {
+        images
+            .pull(&format!("{}/app", fast.host), None)
+            .await
+            .unwrap();
+        // Not even if it is the same image.
+        images
+            .pull(&format!("{}/same", fast.host), None)
+            .await
+            .unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(10), others)
+        .await
+        .unwrap();
+    stuck.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
 async fn layers_of_a_failed_pull_wait_for_the_next_try() {
     let layers: Vec<_> = ["a", "b"]
         .map(|name| Layer::new(&[(name, &crate::image::noise(50_000))], Compression::Gzip))
