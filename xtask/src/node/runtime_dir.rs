@@ -110,7 +110,9 @@ impl RuntimeDir {
             sleep(Duration::from_millis(50));
         }
         // The console stays for whoever wants to know what happened.
-        let _ = fs::remove_file(self.file("qemu.pid"));
+        for name in ["qemu.pid", "products.erofs"] {
+            let _ = fs::remove_file(self.file(name));
+        }
         Ok(())
     }
 
