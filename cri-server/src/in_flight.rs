@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use crate::error::{Error, Kind, Result};
 
@@ -66,7 +67,7 @@ where
                     calls: self.clone(),
                     key: key.clone(),
                 };
-                tokio::spawn(run(make(), sender, reservation));
+                tokio::spawn(run(make(), sender, reservation).in_current_span());
                 free.insert(Call {
                     fingerprint,
                     answer: answer.clone(),

@@ -90,9 +90,14 @@ pub(crate) async fn take_back(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result
 }
 
 async fn take_back_container(sandbox: &dyn sandbox::Sandbox, container: &Container) {
-    match sandbox.adopt_container(&container.id).await {
-        Ok(workload) => {
+    let adopted = match sandbox.adopt_container(&container.id).await {
+        Ok(workload) => workload.status().await.map(|status| (workload, status)),
+        Err(error) => Err(error),
+    };
+    match adopted {
+        Ok((workload, status)) => {
             container.workload.set(workload).ok();
+            watch::catch_up(container, &status).await;
         }
         Err(error) => {
             warn!(container_id = %container.id, error = chain(&error), "container is lost");
@@ -246,7 +251,8 @@ fn watch_all(server: &Arc<CriServer>) {
             watch::pod(server, &pod, sandbox);
         }
     }
-    for container in server.containers.all() {
+    let containers = server.containers.all().into_iter();
+    for container in containers.filter(|container| !watch::has_ended(&container.record.get())) {
         watch::container(&container);
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use cri_api::MAX_MESSAGE;
 use cri_api::v1::image_service_server::ImageServiceServer;
@@ -24,6 +25,9 @@ use crate::CriServer;
 use crate::grpc_status::unimplemented;
 use crate::image::ImageRpcs;
 use crate::runtime::Runtime;
+
+/// How long calls under way may take once the server is to end.
+const LAST_CALLS: Duration = Duration::from_secs(10);
 
 /// Nobody can be served.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +90,26 @@ impl Listening {
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         let incoming = UnixListenerStream::new(self.listener);
-        let done = Server::builder()
-            .serve_with_incoming_shutdown(Both { runtime, images }, incoming, stop)
-            .await;
+        let (told, stopped) = tokio::sync::oneshot::channel();
+        let stop = async {
+            stop.await;
+            told.send(()).ok();
+        };
+        let serving = Server::builder().serve_with_incoming_shutdown(
+            Both { runtime, images },
+            incoming,
+            stop,
+        );
+        let patience_ends = async {
+            // Without an answer, serving broke off by itself.
+            stopped.await.ok();
+            tokio::time::sleep(LAST_CALLS).await;
+        };
+        let done = tokio::select! {
+            done = serving => done,
+            // Calls that wait for others, such as a pull, are begun anew with the next server.
+            () = patience_ends => Ok(()),
+        };
         // It stays ours until here: who connects meanwhile waits, and is answered by the next server.
         std::fs::remove_file(&self.path).ok();
         Ok(done?)

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sandbox::{ContainerExit, Sandbox, SandboxExit};
+use sandbox::{ContainerExit, ContainerStatus, Sandbox, SandboxExit};
 use tracing::{info, warn};
 
 use crate::CriServer;
 use crate::clock::{now_ns, to_ns};
-use crate::containers::{Container, ContainerState, SavedExit};
+use crate::containers::{Container, ContainerEvent, ContainerState, SavedContainer, SavedExit};
 use crate::pods::{Pod, PodEvent, PodState};
 
 /// How long containers of a dead sandbox may take to tell how they ended themselves.
@@ -38,6 +38,25 @@ pub(crate) fn container(container: &Arc<Container>) {
             .observe(|record| record.end(saved(&exit)))
             .await;
     });
+}
+
+/// Notes what happened to a container while nobody watched.
+pub(crate) async fn catch_up(container: &Container, now: &ContainerStatus) {
+    let record = container.record.get();
+    let started = now.started_at.is_some() && record.state == ContainerState::Created;
+    let ended = now.exit.is_some() && !has_ended(&record);
+    if !started && !ended {
+        return;
+    }
+    let note = |record: &mut SavedContainer| {
+        if started && record.apply(ContainerEvent::Started).is_ok() {
+            record.started_at_ns = now.started_at.map_or(0, to_ns);
+        }
+        if let Some(exit) = &now.exit {
+            record.end(saved(exit));
+        }
+    };
+    container.record.observe(note).await;
 }
 
 /// Notes the end of a sandbox, whenever it comes, and that of what was in it.
@@ -103,7 +122,7 @@ pub(crate) async fn lose(container: &Container, message: &str) {
 }
 
 /// Whether a container will not run any more.
-pub(crate) fn has_ended(record: &crate::containers::SavedContainer) -> bool {
+pub(crate) fn has_ended(record: &SavedContainer) -> bool {
     matches!(
         record.state,
         ContainerState::Exited | ContainerState::Removing

@@ -17,6 +17,8 @@ use cri_server::{CriServer, Parts};
 use image_service::Images;
 use sandbox::Sandboxer;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -31,7 +33,7 @@ pub(crate) struct Node {
     /// Name of an image that is on the node.
     pub(crate) image: String,
     directory: tempfile::TempDir,
-    server: Option<Runtime>,
+    server: Option<Running>,
     registry: Registry,
 }
 
@@ -57,10 +59,18 @@ impl Node {
 
     /// Kills the server, as by SIGKILL.
     pub(crate) async fn kill_server(&mut self) {
-        let server = self.server.take().unwrap();
+        let server = self.server.take().unwrap().runtime;
         // Until all it holds is dropped, locks above all.
         let killed = move || server.shutdown_timeout(Duration::from_secs(10));
         tokio::task::spawn_blocking(killed).await.unwrap();
+    }
+
+    /// Ends it, as by SIGTERM.
+    pub(crate) async fn end_server(&mut self) {
+        let server = self.server.take().unwrap();
+        server.stop.send(()).unwrap();
+        server.served.await.unwrap();
+        server.runtime.shutdown_background();
     }
 
     /// Starts it again.
@@ -235,38 +245,53 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {
-            server.shutdown_background();
+            server.runtime.shutdown_background();
         }
     }
+}
+
+/// A server on a runtime of its own, so that it can be killed.
+struct Running {
+    runtime: Runtime,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
 }
 
 fn runtime_client(channel: &Channel) -> RuntimeServiceClient<Channel> {
     RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE + 1024)
 }
 
-/// Starts a server on a runtime of its own, so that it can be killed.
-async fn serve(directory: &Path, world: &World) -> (Runtime, Channel) {
+async fn serve(directory: &Path, world: &World) -> (Running, Channel) {
     let config = config(directory);
     let socket = config.socket.clone();
     let world = world.clone();
     let runtime = Runtime::new().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
     let ready = runtime.spawn(async move {
-        let sandboxer: Arc<dyn Sandboxer> = Arc::new(world);
-        let parts = Parts {
-            handlers: Handlers::new([("memory".into(), sandboxer)].into(), "memory"),
-            images: Images::open(config.images.clone()).await.unwrap(),
-            network: Network::open(config.network.clone()).unwrap(),
-            state: State::open(&config.state_dir.join("state.db")).unwrap(),
-            config,
-        };
-        let server = CriServer::start(parts).await.unwrap();
-        let listening = Listening::on(&socket).unwrap();
-        tokio::spawn(listening.serve(server, std::future::pending()));
-        socket
+        let server = CriServer::start(parts(config.clone(), world).await).await;
+        (server.unwrap(), Listening::on(&config.socket).unwrap())
     });
-    let socket = ready.await.unwrap();
+    let (server, listening) = ready.await.unwrap();
+    let stop_asked = async { stopped.await.unwrap() };
+    let served = runtime.spawn(async move { listening.serve(server, stop_asked).await.unwrap() });
     let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap();
-    (runtime, endpoint.connect().await.unwrap())
+    let running = Running {
+        runtime,
+        stop,
+        served,
+    };
+    (running, endpoint.connect().await.unwrap())
+}
+
+async fn parts(config: Config, world: World) -> Parts {
+    let sandboxer: Arc<dyn Sandboxer> = Arc::new(world);
+    Parts {
+        handlers: Handlers::new([("memory".into(), sandboxer)].into(), "memory"),
+        images: Images::open(config.images.clone()).await.unwrap(),
+        network: Network::open(config.network.clone()).unwrap(),
+        state: State::open(&config.state_dir.join("state.db")).unwrap(),
+        config,
+    }
 }
 
 fn config(directory: &Path) -> Config {

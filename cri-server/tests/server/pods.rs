@@ -172,12 +172,12 @@ async fn pods_are_found_by_a_beginning_of_their_id_and_by_filters() {
         id: web[..12].into(),
         ..Default::default()
     };
-    assert_eq!(list(&mut node, by_id).await, [web.clone()]);
+    assert_eq!(list(&mut node, by_id).await, std::slice::from_ref(&web));
     let by_label = PodSandboxFilter {
         label_selector: [("app".into(), "db".into())].into(),
         ..Default::default()
     };
-    assert_eq!(list(&mut node, by_label).await, [db.clone()]);
+    assert_eq!(list(&mut node, by_label).await, std::slice::from_ref(&db));
     let by_state = PodSandboxFilter {
         state: Some(PodSandboxStateValue {
             state: PodSandboxState::SandboxReady.into(),

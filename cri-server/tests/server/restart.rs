@@ -29,7 +29,26 @@ async fn an_end_meanwhile_is_reported() {
     node.kill_server().await;
     node.world.end(&id, 5);
     node.start_server().await;
-    assert_eq!(node.exited(&id).await.exit_code, 5);
+    let status = node.status(&id).await.unwrap();
+    assert_eq!(
+        status.state(),
+        ContainerState::ContainerExited,
+        "known before anybody can ask"
+    );
+    assert_eq!((status.exit_code, status.reason.as_str()), (5, "Error"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_told_to_end_leaves_pods_and_takes_its_socket_along() {
+    let mut node = Node::start().await;
+    let (_, id) = node.running().await;
+    assert!(node.path("run/cri.sock").exists());
+    node.end_server().await;
+    assert!(!node.path("run/cri.sock").exists());
+    assert_eq!(node.world.containers(), 1);
+    node.start_server().await;
+    let status = node.status(&id).await.unwrap();
+    assert_eq!(status.state(), ContainerState::ContainerRunning);
 }
 
 #[tokio::test]
