@@ -72,7 +72,7 @@ pub enum FileType {
 }
 
 impl<S: ReadAt> ImageReader<S> {
-    /// Opens a merged image with its layers, bottom first, as given to [`merge`](crate::merge).
+    /// Opens a merged image with its layers, bottom first, as given to [`merge`](crate::merge()).
     pub fn open(merged: S, layers: Vec<S>) -> Result<Self, ReadError> {
         let superblock = read_superblock(&merged, BlobKind::Image)?;
         let layout = ImageLayout::of(&superblock)?;

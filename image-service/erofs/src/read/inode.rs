@@ -110,7 +110,13 @@ impl<S: ReadAt> ImageReader<S> {
     }
 
     fn read_inline(&self, inode: &Inode, data: &mut [u8]) -> Result<(), ReadError> {
-        let head = (INODE_SIZE + inode.raw.xattr_bytes) as u64;
-        self.space.read_metadata(data, inode.offset + head)
+        let start = inode.offset + (INODE_SIZE + inode.raw.xattr_bytes) as u64;
+        // No kernel would read it either.
+        if start % BLOCK_SIZE + data.len() as u64 > BLOCK_SIZE {
+            return Err(ReadError::Corrupt(
+                "has inline data across a block boundary",
+            ));
+        }
+        self.space.read_metadata(data, start)
     }
 }

@@ -235,3 +235,75 @@ fn sizes_that_overflow_are_refused() {
         assert!(convert(&Tar::default().add(entry).finish()).is_err());
     }
 }
+
+/// Bytes of the first two inodes in a small layer blob: of the root, which has inline entries, and of
+/// its first child.
+const ROOT: usize = 64;
+const CHILD: usize = 192;
+
+/// What a merge says about the blob of these entries once its metadata is changed.
+#[track_caller]
+fn rotten(entries: &[Entry], change: impl Fn(&mut [u8])) -> String {
+    // An undescribed root would carry a mark between its inode and its entries.
+    let tar = entries
+        .iter()
+        .cloned()
+        .fold(Tar::default().add(Entry::directory("./")), Tar::add);
+    let (mut blob, _) = convert(&tar.finish()).unwrap();
+    let metadata = blob.len() - 4096;
+    change(&mut blob[metadata..]);
+    let uuid = options().uuid;
+    let merged = MergeOptions {
+        uuid,
+        limits: small(),
+    };
+    let error = merge(&[blob], Cursor::new(Vec::new()), &merged).unwrap_err();
+    format!("{error}: {}", std::error::Error::source(&error).unwrap())
+}
+
+#[test]
+fn what_is_rotten_is_named() {
+    let file = [Entry::file("a", "x"), Entry::file("b", "x")];
+    let outside = rotten(&file, |blob| blob[CHILD + 16..CHILD + 20].fill(0xff));
+    assert_eq!(
+        outside,
+        "read layer 0: image blob has a file outside of itself"
+    );
+    let header = rotten(&file, |blob| blob[CHILD + 16..CHILD + 20].fill(0));
+    assert_eq!(header, outside);
+
+    let entries = ROOT + 64;
+    let names = entries + 4 * 12;
+    let order = rotten(&file, |blob| blob[names + 3] = b'c');
+    assert_eq!(
+        order,
+        "read layer 0: image blob has a directory out of order"
+    );
+
+    let cycle = rotten(&[Entry::directory("d")], |blob| blob[entries + 2 * 12] = 2);
+    assert_eq!(
+        cycle,
+        "read layer 0: image blob has a directory with two names"
+    );
+
+    let marked = Entry::symlink("l", "x").pax("SCHILY.xattr.trusted.bulkhead_link", "etc/shadow");
+    let marked = rotten(&[marked], |blob| {
+        let at = blob
+            .windows(9)
+            .position(|bytes| bytes == b"bulkhead_")
+            .unwrap();
+        blob[at + 8] = b'.';
+    });
+    assert_eq!(
+        marked,
+        "read layer 0: image blob has a mark on a file that cannot carry it"
+    );
+
+    let across = rotten(&[Entry::symlink("l", "t".repeat(3000))], |blob| {
+        blob[CHILD + 8..CHILD + 10].copy_from_slice(&4000_u16.to_le_bytes());
+    });
+    assert_eq!(
+        across,
+        "read layer 0: image blob has inline data across a block boundary"
+    );
+}

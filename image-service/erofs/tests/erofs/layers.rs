@@ -149,6 +149,7 @@ fn hard_links_share_an_inode() {
         Entry::hard_link("d/b", "./a"),
         Entry::symlink("s", "nowhere"),
         Entry::hard_link("t", "/s"),
+        Entry::hard_link("earliest", "early"),
         Entry::hard_link("early", "late"),
         Entry::file("late", "came after"),
     ]);
@@ -157,7 +158,7 @@ fn hard_links_share_an_inode() {
     assert_eq!(files[&b"t"[..]].kind, Kind::Symlink(b"nowhere".to_vec()));
     assert_eq!(files[&b"t"[..]].first, b"s");
     assert_eq!(content(&files, "early"), b"came after");
-    assert_eq!(files[&b"late"[..]].first, b"early");
+    assert_eq!(files[&b"late"[..]].first, b"earliest");
 }
 
 #[test]

@@ -12,6 +12,7 @@ fn files_are_found_through_links_inside_the_image() {
             .add(Entry::file("usr/lib/etc/passwd", "root:x:0:0"))
             .add(Entry::symlink("etc", "/usr/../../usr/lib/./etc/"))
             .add(Entry::symlink("usr/up", "../../../../etc/passwd"))
+            .add(Entry::symlink("usr/lib/root", "/usr/lib"))
             .add(Entry::symlink("loop", "loop"))
             .add(Entry::symlink("dangling", "etc/none")),
         Tar::default().add(Entry::file("big", vec![9; 10_000])),
@@ -24,6 +25,7 @@ fn files_are_found_through_links_inside_the_image() {
         "usr/up",
         "../etc/../etc/./passwd",
         "/usr/up",
+        "usr/lib/root/root/etc/passwd",
     ] {
         assert_eq!(read(path).unwrap().unwrap(), b"root:x:0:0", "{path}");
     }
