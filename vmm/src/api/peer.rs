@@ -116,11 +116,11 @@ impl Peer {
 
     fn subscribe(&mut self, vmm: &Vmm) -> Outcome {
         self.stage = Stage::Subscribed;
-        let told = self.reply(&Reply::Done).and_then(|()| {
-            vmm.so_far()
-                .iter()
-                .try_for_each(|event| self.publish(event))
-        });
+        // Taken before the answer: what happens after it comes by itself, and not twice.
+        let so_far = vmm.so_far();
+        let told = self
+            .reply(&Reply::Done)
+            .and_then(|()| so_far.iter().try_for_each(|event| self.publish(event)));
         told.map_or(Outcome::HangUp, |()| Outcome::Subscribed)
     }
 
