@@ -160,15 +160,20 @@ fn check_vcpus(vcpus: u32, kvm: &Kvm) -> Result<u8, BuildError> {
     }
 }
 
-/// Writes what firmware would leave behind: tables, and the id of this generation of the machine.
+/// Writes what firmware would leave behind: tables, the id of this generation of the machine, and a way to
+/// reset it.
 fn write_firmware(memory: &GuestMemoryMmap, vcpus: u8) -> Result<(), BuildError> {
     acpi::write(memory, vcpus).map_err(BuildError::Tables)?;
     let mut generation = [0; 16];
     rustix::rand::getrandom(&mut generation, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| io_error("draw a generation id")(error.into()))?;
-    memory
-        .write_slice(&generation, GuestAddress(layout::VM_GENERATION_ID))
-        .map_err(BuildError::Tables)
+    [
+        (&generation[..], layout::VM_GENERATION_ID),
+        (&power::RESET_CODE, layout::RESET_VECTOR),
+    ]
+    .into_iter()
+    .try_for_each(|(bytes, address)| memory.write_slice(bytes, GuestAddress(address)))
+    .map_err(BuildError::Tables)
 }
 
 /// Both buses, with what is on the port bus.

@@ -3,7 +3,7 @@
 //! ```text
 //! 0x0000_0000  RAM   PVH start info, memory map, command line (below 640 KiB)
 //! 0x000a_0000        legacy hole
-//! 0x000e_0000  ACPI  tables, RSDP first; the VM generation id
+//! 0x000e_0000  ACPI  tables, RSDP first; the VM generation id; the reset vector
 //! 0x0010_0000  RAM   kernel where its ELF says, initramfs at the end of low memory
 //! 0xc000_0000        BARs of PCI devices
 //! 0xe000_0000        ECAM of PCI bus 0
@@ -31,8 +31,10 @@ pub(super) const CMDLINE_LIMIT: usize = 2047;
 pub(super) const LEGACY_HOLE: Range<u64> = 0x9_fc00..MIB;
 /// ACPI tables.
 pub(super) const ACPI: Range<u64> = 0xe_0000..0xf_f000;
-/// One page that holds the VM generation id.
+/// The VM generation id, in a page of its own but for the reset vector.
 pub(super) const VM_GENERATION_ID: u64 = 0xf_f000;
+/// Where a CPU in real mode begins after a reset.
+pub(super) const RESET_VECTOR: u64 = 0xf_fff0;
 /// Where ordinary RAM begins.
 pub(super) const HIGH_RAM: u64 = MIB;
 
@@ -106,7 +108,8 @@ mod tests {
             MEMORY_MAP..MEMORY_MAP + 0x1000,
             CMDLINE..CMDLINE + CMDLINE_LIMIT as u64 + 1,
             ACPI,
-            VM_GENERATION_ID..VM_GENERATION_ID + 0x1000,
+            VM_GENERATION_ID..VM_GENERATION_ID + 16,
+            RESET_VECTOR..RESET_VECTOR + 16,
             HIGH_RAM..DEVICE_GAP.start,
             PCI_WINDOW,
             ECAM,
@@ -124,6 +127,6 @@ mod tests {
                 pair[1]
             );
         }
-        assert!(ranges[12].end <= DEVICE_GAP.end);
+        assert!(ranges[13].end <= DEVICE_GAP.end);
     }
 }

@@ -15,6 +15,16 @@ const SLEEP_CONTROL: u64 = 0;
 const RESET: u64 = (RESET_PORT - SLEEP_PORT) as u64;
 const SLEEP_ENABLE: u8 = 1 << 5;
 
+/// Code for the reset vector, in real mode, that writes to the reset register.
+///
+/// Linux with hardware-reduced ACPI and without EFI restarts through the firmware unless it is told
+/// otherwise, and would run zeros for ever where there is none.
+pub(super) const RESET_CODE: [u8; 9] = {
+    let [low, high] = RESET_PORT.to_le_bytes();
+    // mov dx, RESET_PORT; mov al, RESET_VALUE; out dx, al; hlt; jmp to the hlt
+    [0xba, low, high, 0xb0, RESET_VALUE, 0xee, 0xf4, 0xeb, 0xfd]
+};
+
 /// The registers.
 pub(super) struct Power {
     end: Arc<Milestone<Ended>>,
