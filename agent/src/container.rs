@@ -25,7 +25,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent_api::v1;
 use cgroup::Cgroup;
@@ -37,7 +37,7 @@ use crate::Error;
 use crate::log::Log;
 use crate::spawn::Gate;
 use crate::stage1::spec::Identity;
-use crate::stats::DiskUsage;
+use crate::stats::DiskCount;
 use crate::stdio::End;
 use crate::stdio::fan_out::FanOut;
 
@@ -68,7 +68,7 @@ pub(crate) struct Container {
     /// Where what it writes is kept, on the agent's side.
     pub(crate) writable: Option<PathBuf>,
     /// What it had written when that was last counted.
-    pub(crate) disk_usage: Mutex<Option<(Instant, DiskUsage)>>,
+    pub(crate) disk_usage: Arc<Mutex<DiskCount>>,
     /// What is to be given back when it is removed. In a guest: its disks.
     pub(crate) disks: Mutex<Option<crate::guest::disks::ContainerDisks>>,
 }

@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod cpus;
 pub(crate) mod disks;
+mod kernel;
 pub(crate) mod memory;
 pub(crate) mod modules;
 pub(crate) mod mounts;
@@ -17,9 +18,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use agent_api::version::AGENT_PORT;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tonic::Code;
 
 use crate::agent::Agent;
+use crate::container::rlimits::lift_for_guest;
 use crate::mode::Mode;
 use crate::reaper::Reaper;
 use crate::sys::exec::execve;
@@ -98,7 +101,10 @@ type AnyError = Box<dyn std::error::Error>;
 /// Brings the guest up; whatever is not vital may fail, and is complained about.
 fn boot() -> Result<(OwnedFd, OwnedFd), AnyError> {
     mounts::mount_all();
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     memory::use_what_is_plugged();
+    kernel::configure();
+    lift_for_guest();
     let sigchld = signals::sigchld_fd()?;
     // The host's first call waits in the listener's queue while we go on.
     let listener = modules::load_all(|| {

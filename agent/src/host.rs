@@ -11,6 +11,7 @@ use rustix::process::{DumpableBehavior, set_child_subreaper, set_dumpable_behavi
 use tokio::net::UnixListener;
 
 use crate::agent::Agent;
+use crate::container::rlimits::open_many_files;
 use crate::mode::{HostOptions, ListenAt, Mode};
 use crate::reaper::Reaper;
 use crate::sys::{inherited, signals};
@@ -105,6 +106,7 @@ fn settle() -> Result<(), HostError> {
         libc::SIGQUIT,
         libc::SIGPIPE,
     ]);
+    open_many_files();
     set_child_subreaper(Some(rustix::process::getpid())).map_err(HostError::Subreaper)?;
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ) {
         tracing::warn!(%error, "not protected from the memory killer");

@@ -29,6 +29,9 @@ use crate::sys::clone::{NewNamespaces, Side, clone_sibling};
 /// The word on the command line that says what we are.
 pub(crate) const ARGUMENT: &str = "stage-1";
 
+/// What a process that could not become its program ends with, as with other container engines.
+const NOT_STARTED: u8 = 128;
+
 /// Does the one job that arrives on stdin. Returns only where the process did not become another program.
 pub(crate) fn run() -> ExitCode {
     // Before anything else: what we hold open is not for the processes of the namespaces we enter.
@@ -44,7 +47,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell_failure(&agent, &error);
-            ExitCode::FAILURE
+            ExitCode::from(NOT_STARTED)
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What a container uses, as its cgroup and its writable layer say.
 
-use std::time::Duration;
-
 use agent_api::v1;
 
 use crate::container::Container;
@@ -10,14 +8,11 @@ use crate::events::now_ns;
 
 mod disk;
 
-pub(crate) use disk::DiskUsage;
-
-/// Counting files takes long: not more often than this.
-const DISK_EVERY: Duration = Duration::from_secs(10);
+pub(crate) use disk::DiskCount;
 
 /// What `container` uses now.
 pub(crate) async fn of(container: &Container) -> v1::ContainerStats {
-    let disk = disk::usage(container, DISK_EVERY).await;
+    let disk = disk::usage(container).await;
     let mut stats = of_cgroup(&container.cgroup);
     stats.container_id.clone_from(&container.id);
     stats.timestamp_ns = now_ns();

@@ -250,7 +250,7 @@ fn assemble(parts: Parts) -> (Arc<Container>, supervise::Running) {
         state: watch::Sender::new(State::Created),
         next_exec: AtomicU64::new(0),
         writable,
-        disk_usage: Mutex::new(None),
+        disk_usage: Arc::default(),
         disks: Mutex::new(disks),
     });
     (container, running)

@@ -1,7 +1,10 @@
 //! Resource limits by their names in getrlimit(2).
 
 use agent_api::v1;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Open files, soft and hard, where nobody says: what systemd gives its services.
+const USUAL_FILES: (u64, u64) = (1024, 524_288);
 
 /// What the kernel takes as "no limit".
 const INFINITY: u64 = u64::MAX;
@@ -26,9 +29,50 @@ pub(crate) enum RlimitError {
     },
 }
 
-/// Limits this process and what it becomes.
+/// Limits this process and what it becomes: as asked for, otherwise as a service of the host would be.
 pub(crate) fn set_all(limits: &[v1::Rlimit]) -> Result<(), RlimitError> {
+    // The agent's own limit is not for others: some programs close, or make room for, all the files
+    // they might open.
+    let usual = v1::Rlimit {
+        kind: "RLIMIT_NOFILE".to_owned(),
+        soft: USUAL_FILES.0,
+        hard: getrlimit(Resource::Nofile)
+            .maximum
+            .unwrap_or(INFINITY)
+            .min(USUAL_FILES.1),
+    };
+    set(&usual)?;
     limits.iter().try_for_each(set)
+}
+
+/// Lets this process open as many files as it may.
+pub(crate) fn open_many_files() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    // It works with fewer, for fewer containers.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: most,
+            maximum: most,
+        },
+    );
+}
+
+/// In a guest nobody has set limits before us, and the kernel sizes some by the memory it began with.
+pub(crate) fn lift_for_guest() {
+    let files = Rlimit {
+        current: Some(USUAL_FILES.1),
+        maximum: Some(USUAL_FILES.1),
+    };
+    let none = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    for (resource, limit) in [(Resource::Nofile, files), (Resource::Nproc, none)] {
+        if let Err(error) = setrlimit(resource, limit) {
+            tracing::warn!(?resource, %error, "limit not lifted");
+        }
+    }
 }
 
 fn set(limit: &v1::Rlimit) -> Result<(), RlimitError> {

@@ -100,6 +100,4 @@ pub(super) fn mount_all() {
     if let Err(error) = delegate(ROOT.as_ref()) {
         tracing::error!(error = chain(&error), "containers can't be limited");
     }
-    // Warnings and worse: the console is slow, and kept for people.
-    super::try_write_file("/proc/sys/kernel/printk", "5 4 1 5");
 }

@@ -11,6 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
 use crate::sys::readiness::watch;
+use crate::sys::vsock::is_from_host;
 
 /// A listening vsock socket.
 #[derive(Debug)]
@@ -22,14 +23,19 @@ impl Listener {
         watch(socket, Interest::READABLE).map(Self)
     }
 
-    /// The next connection. Only the host can connect: nobody in the guest speaks vsock to itself.
+    /// The next connection of the host. Nobody in the guest gives orders.
     pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let accepted = self
-            .0
-            .async_io(Interest::READABLE, |socket| Ok(accept_with(socket, flags)?))
-            .await?;
-        stream(accepted)
+        loop {
+            let accepted = self
+                .0
+                .async_io(Interest::READABLE, |socket| Ok(accept_with(socket, flags)?))
+                .await?;
+            if is_from_host(&accepted) {
+                return stream(accepted);
+            }
+            tracing::warn!("connection refused: not from the host");
+        }
     }
 }
 

@@ -93,7 +93,9 @@ impl Error {
             Self::User(_) => Code::InvalidArgument,
             Self::Lsm(_) => Code::InvalidArgument,
             Self::Mount(error) if error.is_invalid() => Code::InvalidArgument,
-            Self::Namespace(NamespaceError::Sysctl { .. }) => Code::InvalidArgument,
+            Self::Namespace(NamespaceError::Sysctl { .. } | NamespaceError::Hostname { .. }) => {
+                Code::InvalidArgument
+            }
             // The container's first process is gone.
             Self::Namespace(NamespaceError::Join(_, Errno::SRCH)) => Code::FailedPrecondition,
             Self::Clone(Errno::AGAIN | Errno::NOMEM) => Code::ResourceExhausted,

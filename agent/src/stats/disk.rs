@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat, statvfs};
@@ -14,6 +15,12 @@ const MOST_FILES: u64 = 2_000_000;
 /// Directories deeper than this are not looked into: each level holds a descriptor.
 const DEEPEST: usize = 200;
 
+/// Not counted more often than this.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How long a call waits for a count.
+const PATIENCE: Duration = Duration::from_millis(300);
+
 /// Bytes and files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DiskUsage {
@@ -21,24 +28,45 @@ pub(crate) struct DiskUsage {
     pub(crate) inodes: u64,
 }
 
-/// What the container has written, as counted not longer than `age` ago.
-pub(super) async fn usage(container: &Container, age: Duration) -> DiskUsage {
-    if let Some((when, usage)) = *container.disk_usage.lock()
-        && when.elapsed() < age
-    {
-        return usage;
+/// What was counted last, and when.
+#[derive(Debug, Default)]
+pub(crate) struct DiskCount {
+    last: DiskUsage,
+    when: Option<Instant>,
+    /// Somebody counts right now.
+    busy: bool,
+}
+
+/// What the container has written, as far as is known. Counting goes on in the background where there
+/// are too many files to wait for; until it is done the last count stands.
+pub(super) async fn usage(container: &Container) -> DiskUsage {
+    if let Some(mount) = container.disk_mount() {
+        return of_file_system(&mount);
     }
-    let counted = match (&container.writable, container.disk_mount()) {
-        (_, Some(mount)) => of_file_system(&mount),
-        (Some(directory), None) => {
-            let directory = directory.clone();
-            let counted = tokio::task::spawn_blocking(move || of_directory(&directory)).await;
-            counted.unwrap_or_default()
-        }
-        (None, None) => DiskUsage::default(),
+    let Some(directory) = container.writable.clone() else {
+        return DiskUsage::default();
     };
-    *container.disk_usage.lock() = Some((Instant::now(), counted));
-    counted
+    if begin(&mut container.disk_usage.lock()) {
+        let count = Arc::clone(&container.disk_usage);
+        let counting = tokio::task::spawn_blocking(move || {
+            let last = of_directory(&directory);
+            *count.lock() = DiskCount {
+                last,
+                when: Some(Instant::now()),
+                busy: false,
+            };
+        });
+        // Most containers have few files.
+        let _ = tokio::time::timeout(PATIENCE, counting).await;
+    }
+    container.disk_usage.lock().last
+}
+
+/// Whether it is time to count again, and nobody does.
+fn begin(count: &mut DiskCount) -> bool {
+    let due = !count.busy && count.when.is_none_or(|when| when.elapsed() >= EVERY);
+    count.busy |= due;
+    due
 }
 
 /// A file system of the container's own: it knows.
@@ -126,6 +154,18 @@ mod tests {
         let usage = of_directory(directory.path());
         assert_eq!(usage.inodes, 4);
         assert!((100_000..400_000).contains(&usage.bytes), "{usage:?}");
+    }
+
+    #[test]
+    fn nobody_counts_what_is_being_counted_or_was_just_now() {
+        let mut count = DiskCount::default();
+        assert!(begin(&mut count));
+        assert!(!begin(&mut count));
+        count = DiskCount {
+            when: Some(Instant::now()),
+            ..DiskCount::default()
+        };
+        assert!(!begin(&mut count));
     }
 
     #[test]

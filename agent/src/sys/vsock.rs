@@ -33,6 +33,16 @@ pub(crate) fn connect_to_host(port: u32) -> rustix::io::Result<OwnedFd> {
     }
 }
 
+/// Whether the other side of a connection is the host, rather than somebody in this guest.
+pub(crate) fn is_from_host(socket: &OwnedFd) -> bool {
+    let mut peer = address(libc::VMADDR_CID_ANY, 0);
+    let mut length = LENGTH;
+    // SAFETY: the address has room for as many bytes as the length says.
+    let returned =
+        unsafe { libc::getpeername(socket.as_raw_fd(), (&raw mut peer).cast(), &raw mut length) };
+    returned == 0 && length == LENGTH && peer.svm_cid == libc::VMADDR_CID_HOST
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "16 bytes")]
 const LENGTH: libc::socklen_t = size_of::<libc::sockaddr_vm>() as libc::socklen_t;
 
