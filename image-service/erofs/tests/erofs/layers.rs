@@ -547,6 +547,16 @@ fn large_directories_keep_all_their_names() {
     assert_eq!(files(entries).len(), count + 2);
 }
 
+#[test]
+fn inline_data_stays_within_a_block_however_inodes_fall() {
+    let link = |n: usize| Entry::symlink(format!("{n:03}"), "t".repeat(n * 7 + 1));
+    let files = files((0..500).map(link));
+    for n in 0..500 {
+        let file = &files[format!("{n:03}").as_bytes()];
+        assert_eq!(file.kind, Kind::Symlink(vec![b't'; n * 7 + 1]));
+    }
+}
+
 /// Fails when the same tar becomes other bytes: then blobs of two versions differ on a cluster's nodes,
 /// so `CONVERTER_VERSION` must grow together with this number.
 #[test]
