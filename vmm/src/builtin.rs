@@ -44,6 +44,8 @@ pub(crate) struct Builtin {
     running: Option<RunningVcpus>,
     /// What it is made of, until it stops.
     parts: Option<Parts>,
+    /// What had been counted by then.
+    counted: Vec<(String, u64)>,
 }
 
 /// What holds resources of the host.
@@ -53,6 +55,18 @@ struct Parts {
     wires: Wires,
     threads: Threads,
     devices: BTreeMap<u8, Device>,
+}
+
+impl Parts {
+    /// What devices have counted. Those of one kind are counted together.
+    fn counters(&self) -> Vec<(String, u64)> {
+        let mut sums = BTreeMap::new();
+        let devices = self.devices.values();
+        for (name, count) in devices.flat_map(|device| device.worker.counters()) {
+            *sums.entry(name.to_owned()).or_default() += count;
+        }
+        sums.into_iter().collect()
+    }
 }
 
 impl Drop for Parts {
@@ -149,13 +163,8 @@ impl Machine for Builtin {
     }
 
     fn counters(&self) -> Vec<(String, u64)> {
-        let devices = self.parts.iter().flat_map(|parts| parts.devices.values());
-        // Devices of one kind are counted together.
-        let mut sums = BTreeMap::new();
-        for (name, count) in devices.flat_map(|device| device.worker.counters()) {
-            *sums.entry(name.to_owned()).or_default() += count;
-        }
-        sums.into_iter().collect()
+        let counted = || self.counted.clone();
+        self.parts.as_ref().map_or_else(counted, Parts::counters)
     }
 
     fn stop(&mut self) {
@@ -164,7 +173,9 @@ impl Machine for Builtin {
         // Before the parts, so that no vCPU finds a device or its memory gone.
         self.running = None;
         self.vcpus.clear();
-        self.parts = None;
+        if let Some(parts) = self.parts.take() {
+            self.counted = parts.counters();
+        }
     }
 }
 

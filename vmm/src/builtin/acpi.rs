@@ -206,7 +206,7 @@ fn vm_generation_id() -> Vec<u8> {
     system_device(
         "VGEN",
         &[
-            &Name::new("_HID".into(), &"VMGENCTR"),
+            &Name::new("_HID".into(), &"BLKH0001"),
             &Name::new("_CID".into(), &"VM_Gen_Counter"),
             &Name::new("_DDN".into(), &"VM_Gen_Counter"),
             &Name::new("ADDR".into(), &Package::new(vec![&low, &0u8])),

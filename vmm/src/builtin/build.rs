@@ -148,6 +148,7 @@ pub(super) fn build(
         vcpus,
         running: None,
         parts: Some(parts),
+        counted: Vec::new(),
     })
 }
 
