@@ -143,6 +143,11 @@ impl ContainerPlan {
         self
     }
 
+    /// The AppArmor profile that it wants.
+    pub fn apparmor_profile(&self) -> Option<&str> {
+        self.process.apparmor_profile.as_deref()
+    }
+
     /// Names of the capabilities in its bounding set.
     pub fn capabilities(&self) -> Vec<String> {
         let held = capabilities::names(&self.process.capabilities);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use image_service::Images;
 use sandbox::{ContainerId, SandboxId};
 
+mod apparmor;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -13,7 +13,7 @@ use crate::containers::SavedContainer;
 use crate::error::{Error, Result};
 use crate::pods::Pod;
 use crate::rollback::Rollback;
-use crate::{CriServer, host};
+use crate::{CriServer, apparmor, host};
 
 /// Gets all of it, and notes in the record which images it holds.
 pub(super) async fn found(
@@ -122,6 +122,7 @@ async fn look_at_node(
 ) -> Result<Node> {
     let (server, plan) = (server.clone(), plan.clone());
     host::blocking(move || {
+        apparmor::check(plan.apparmor_profile())?;
         if let Some(directory) = plan.log_path.as_deref().and_then(|path| path.parent()) {
             std::fs::create_dir_all(directory).map_err(|error| {
                 Error::caused(
