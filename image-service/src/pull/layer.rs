@@ -63,6 +63,10 @@ impl Puller {
         if self.store.has_blob(&layer.key()) {
             return Ok(());
         }
+        let (digest, max_bytes) = (layer.blob.digest, self.max_layer_bytes);
+        if layer.blob.size > max_bytes {
+            return Err(PullCause::LayerTooLarge { digest, max_bytes });
+        }
         let began = Instant::now();
         let mut distrusted = Vec::new();
         loop {
@@ -71,8 +75,7 @@ impl Puller {
                 break;
             };
             // Whoever sent this may be broken, and others not.
-            distrusted.append(&mut stream.sources);
-            if session.all_distrusted(&distrusted) {
+            if !session.distrust(&mut distrusted, &stream.sources) {
                 return Err(cause);
             }
         }

@@ -73,18 +73,18 @@ impl Session {
                     None => return Ok(bytes.freeze()),
                 }
             };
-            distrusted.append(&mut stream.sources);
-            if self.all_distrusted(&distrusted) {
+            if !self.distrust(&mut distrusted, &stream.sources) {
                 return Err(corrupt);
             }
         }
     }
 
-    /// Whether no host is left that a blob could come from.
-    pub(crate) fn all_distrusted(&self, distrusted: &[usize]) -> bool {
-        self.eligible(|host| host.pull)
-            .iter()
-            .all(|index| distrusted.contains(index))
+    /// Adds the `sources` of a bad blob to `distrusted`. False if trying again is pointless: no
+    /// other host is left, or none was to blame.
+    pub(crate) fn distrust(&self, distrusted: &mut Vec<usize>, sources: &[usize]) -> bool {
+        distrusted.extend(sources);
+        let trusted = |index: &usize| !distrusted.contains(index);
+        !sources.is_empty() && self.eligible(|host| host.pull).iter().any(trusted)
     }
 }
 
@@ -112,6 +112,12 @@ impl BlobStream<'_> {
         let digest = Digest::finish(self.hash.clone());
         if digest == self.spec.digest {
             return Ok(None);
+        }
+        if self.sources.is_empty() {
+            // A manifest that says so of 0 bytes: nobody was even asked.
+            let text = format!("{} can't have 0 bytes", self.spec.digest);
+            let failure = Failure::new(Class::Corrupt, text);
+            return Err(Attempts(vec![("the manifest".to_owned(), failure)]));
         }
         let text = format!("sent {digest} for {}", self.spec.digest);
         let failed = |index: &usize| {

@@ -267,6 +267,37 @@ async fn a_layer_that_is_not_the_one_configured_is_refused() {
     assert_eq!(node.files().len(), 0);
 }
 
+/// An image whose manifest says that its layer or its configuration has another size.
+fn resized(image: &TestImage, part: &str, size: u64) -> TestImage {
+    let mut manifest: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
+    manifest.pointer_mut(part).unwrap()["size"] = size.into();
+    TestImage {
+        manifest: manifest.to_string().into_bytes(),
+        ..image.clone()
+    }
+}
+
+#[tokio::test]
+async fn sizes_that_make_no_sense_come_to_an_end() {
+    let image = TestImage::small("a");
+    for (part, size, says) in [
+        ("/layers/0", 0, "can't have 0 bytes"),
+        ("/config", 0, "can't have 0 bytes"),
+        ("/layers/0", u64::MAX, "larger than"),
+        ("/config", u64::MAX, "bytes"),
+    ] {
+        let (node, _registry, name) = serving(&resized(&image, part, size)).await;
+        check_refused(&node, &name, ErrorKind::BadImage, says).await;
+    }
+    // Nothing at all is no tar of anything, or one of nothing.
+    let empty = TestImage::new(vec![Layer::of_tar(b"", Compression::None)]);
+    let (node, _registry, name) = serving(&empty).await;
+    let images = node.open().await;
+    let _ = tokio::time::timeout(Duration::from_secs(10), images.pull(&name, None))
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn what_is_no_layer_is_refused() {
     let mut broken = Layer::new(&[("a", &crate::image::noise(50_000))], Compression::Gzip);
