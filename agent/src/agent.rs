@@ -160,8 +160,12 @@ impl Agent {
             .remove(crate::container::REMOVED_WITHIN)
             .await?;
         let disks = container.disks.lock().take();
-        if let Some(disks) = disks {
-            disks.release().await?;
+        if let Some(mut disks) = disks {
+            let released = disks.release().await;
+            if released.is_err() {
+                *container.disks.lock() = Some(disks);
+            }
+            released?;
         }
         self.forget_record(container);
         Ok(())

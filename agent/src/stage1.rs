@@ -14,6 +14,8 @@ mod exec;
 mod init;
 mod pid_one;
 mod pod;
+mod program;
+mod streams;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;

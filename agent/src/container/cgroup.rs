@@ -8,119 +8,22 @@ use std::time::{Duration, Instant};
 
 use agent_api::v1;
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
+mod error;
 mod limits;
+mod pod;
+mod tree;
+
+pub(crate) use error::CgroupError;
+pub(crate) use pod::{PodCgroup, delegate};
+use tree::{processes, remove_tree};
 
 /// Where the hierarchy is mounted.
 pub(crate) const ROOT: &str = "/sys/fs/cgroup";
 
-/// The controllers that containers are limited with, as far as the kernel has them.
-const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
-
 /// How often we look whether a cgroup has become empty.
 const POLL: Duration = Duration::from_millis(2);
-
-/// Why a cgroup is not as it should be.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CgroupError {
-    /// A name that would lead elsewhere.
-    #[error("{0:?} cannot be a cgroup's name")]
-    Name(String),
-    /// A new one.
-    #[error("create cgroup {}", .path.display())]
-    Create {
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// A file of it.
-    #[error("write {value:?} to {}", .path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What was to be written.
-        value: String,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// A resource that makes no sense.
-    #[error("{0}")]
-    Invalid(String),
-    /// The device filter.
-    #[error("restrict devices of {}", .path.display())]
-    Devices {
-        /// Whose.
-        path: PathBuf,
-        /// Why not.
-        source: rustix::io::Errno,
-    },
-    /// It does not go away.
-    #[error("remove cgroup {}", .path.display())]
-    Remove {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-}
-
-impl CgroupError {
-    /// Whether what was asked for is at fault.
-    pub(crate) fn is_invalid(&self) -> bool {
-        match self {
-            Self::Name(_) | Self::Invalid(_) => true,
-            Self::Write { source, .. } => {
-                matches!(source.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound)
-                    || source.raw_os_error() == Some(libc::ERANGE)
-            }
-            _ => false,
-        }
-    }
-}
-
-/// The cgroup under which those of a pod's containers are made.
-#[derive(Clone, Debug)]
-pub(crate) struct PodCgroup {
-    path: PathBuf,
-}
-
-impl PodCgroup {
-    /// Uses the cgroup at `relative`, and lets its children be limited with every controller it has.
-    pub(crate) fn open(relative: &str) -> Result<Self, CgroupError> {
-        let names: Vec<_> = relative
-            .split('/')
-            .filter(|name| !name.is_empty())
-            .collect();
-        if names.is_empty() || names.iter().any(|name| matches!(*name, "." | "..")) {
-            return Err(CgroupError::Name(relative.to_owned()));
-        }
-        let path = names
-            .iter()
-            .fold(PathBuf::from(ROOT), |path, name| path.join(name));
-        if let Err(source) = fs::create_dir(&path)
-            && source.kind() != ErrorKind::AlreadyExists
-        {
-            return Err(CgroupError::Create { path, source });
-        }
-        delegate(&path)?;
-        Ok(Self { path })
-    }
-}
-
-/// Enables every controller that `path` has for its children.
-pub(crate) fn delegate(path: &Path) -> Result<(), CgroupError> {
-    let present = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
-    let file = path.join("cgroup.subtree_control");
-    for controller in present
-        .split_whitespace()
-        .filter(|name| CONTROLLERS.contains(name))
-    {
-        write(file.clone(), format!("+{controller}"))?;
-    }
-    Ok(())
-}
 
 /// A container's cgroup, or that of a process exec'd in it.
 #[derive(Debug)]
@@ -313,41 +216,6 @@ fn write(path: PathBuf, value: String) -> Result<(), CgroupError> {
     }
 }
 
-/// All processes at `path` and below, bounded by what the tree holds now.
-fn processes(path: &Path) -> Vec<Pid> {
-    let mut all: Vec<Pid> = fs::read_to_string(path.join("cgroup.procs"))
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| line.parse().ok().and_then(Pid::from_raw))
-        .collect();
-    for child in children(path) {
-        all.extend(processes(&child));
-    }
-    all
-}
-
-/// Children first, as the kernel demands.
-fn remove_tree(path: &Path) -> std::io::Result<()> {
-    for child in children(path) {
-        remove_tree(&child)?;
-    }
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-fn children(path: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(path) else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect()
-}
-
 /// The number behind `name` in lines of names and numbers.
 pub(crate) fn keyed(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
@@ -378,16 +246,6 @@ mod tests {
             &"x".repeat(201),
         ] {
             assert!(!is_name(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_pod_cgroup_is_below_the_root_of_the_hierarchy() {
-        for bad in ["", "/", "../x", "/a/../b", "a/./b"] {
-            assert!(
-                matches!(PodCgroup::open(bad), Err(CgroupError::Name(_))),
-                "{bad}"
-            );
         }
     }
 

@@ -81,7 +81,7 @@ pub(crate) async fn clean_up(cgroup: &Cgroup) {
 }
 
 async fn give_back_disks(disks: Option<ContainerDisks>) {
-    let Some(disks) = disks else { return };
+    let Some(mut disks) = disks else { return };
     if let Err(error) = disks.release().await {
         tracing::error!(error = crate::chain(&error), "a disk is left mounted");
     }

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{setsid, umask};
 
-use super::r#become::{Become, Stdio, set_oom_score};
+use super::r#become::{Become, set_oom_score};
 use super::channel::Fds;
 use super::spec::{ExecJob, Role};
+use super::streams::Stdio;
 use super::{Error, fork};
 use crate::container::lsm::Labels;
 use crate::container::root::Root;

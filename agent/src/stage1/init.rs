@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::process::{setsid, umask};
 
-use super::r#become::{Become, Stdio};
+use super::r#become::Become;
 use super::channel::Fds;
 use super::spec::{InitJob, Role};
+use super::streams::Stdio;
 use super::{Error, fork};
 use crate::container::lsm::Labels;
 use crate::container::root::Root;
