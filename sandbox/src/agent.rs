@@ -20,7 +20,7 @@ mod translate;
 mod words;
 
 pub(crate) use container::AgentContainer;
-pub(crate) use life::{Life, lost};
+pub(crate) use life::{Life, exit, lost};
 pub(crate) use table::Table;
 pub(crate) use translate::{Files, to_request};
 pub(crate) use words::{quoted, refused};

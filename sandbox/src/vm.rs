@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 mod config;
+mod cpus;
 mod plan;
 
 mod launch;
@@ -44,6 +45,7 @@ use saved::Saved;
 use users::Users;
 
 const KVM: &str = "/dev/kvm";
+const MODULES: &str = "/sys/module";
 
 /// Makes sandboxes of virtual machines.
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl Vm {
             .map_err(|e| Error::io(format!("make {}", records.display()), e))?;
         let users = config.runtime_dir.join("users");
         let handler = Handler {
-            host_cpus: host_cpus()?,
+            host_cpus: cpus::online()?,
             blank_disks: BlankDisks::open(config.mke2fs.clone(), config.cache_dir.clone())?,
             users: Users::open(users, config.first_uid, config.uid_count)?,
             leftovers: Leftovers::in_dir(records),
@@ -94,7 +96,7 @@ impl Sandboxer for Vm {
             }
         }
         if config.machine.needs_kvm() {
-            check_kvm(Path::new(KVM))?;
+            check_kvm(Path::new(KVM), Path::new(MODULES))?;
         }
         cgroup::check_hierarchy()
     }
@@ -146,21 +148,26 @@ impl Sandboxer for Vm {
     }
 }
 
-fn host_cpus() -> Result<u32> {
-    let cpus = std::thread::available_parallelism()
-        .map_err(|e| Error::io("count the CPUs of the node", e))?;
-    Ok(u32::try_from(cpus.get()).unwrap_or(u32::MAX))
-}
-
 /// Whether machines can run on KVM here, or why not.
-fn check_kvm(device: &Path) -> Result<(), String> {
-    match OpenOptions::new().read(true).write(true).open(device) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!(
-            "{} can't be used: {error}; enable virtualisation in the firmware and load kvm_intel or kvm_amd",
+fn check_kvm(device: &Path, modules: &Path) -> Result<(), String> {
+    let remedy = "enable virtualisation in the firmware (or nested virtualisation in the hypervisor \
+                  that this node runs on) and load kvm_intel or kvm_amd";
+    let opened = OpenOptions::new().read(true).write(true).open(device);
+    if let Err(error) = opened {
+        return Err(format!(
+            "{} can't be used: {error}; {remedy}",
             device.display()
-        )),
+        ));
     }
+    // A device without either is some other hypervisor's, and boots no kernel that is not made for it.
+    if !["kvm_intel", "kvm_amd"]
+        .iter()
+        .any(|module| modules.join(module).exists())
+    {
+        let why = "is there without hardware support behind it";
+        return Err(format!("{} {why}; {remedy}", device.display()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -186,7 +193,19 @@ mod tests {
 
     #[test]
     fn a_node_without_kvm_is_told_what_to_do() {
-        let why = check_kvm(Path::new("/nonexistent/kvm")).unwrap_err();
-        assert!(why.contains("kvm_amd"), "{why}");
+        let dir = tempfile::tempdir().unwrap();
+        let why = check_kvm(Path::new("/nonexistent/kvm"), dir.path()).unwrap_err();
+        assert!(why.contains("load kvm_intel or kvm_amd"), "{why}");
+    }
+
+    #[test]
+    fn a_device_alone_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = dir.path().join("kvm");
+        std::fs::write(&device, "").unwrap();
+        let why = check_kvm(&device, dir.path()).unwrap_err();
+        assert!(why.contains("without hardware support"), "{why}");
+        std::fs::create_dir(dir.path().join("kvm_amd")).unwrap();
+        assert_eq!(check_kvm(&device, dir.path()), Ok(()));
     }
 }

@@ -102,7 +102,7 @@ impl Life {
 }
 
 /// An end as the agent tells it.
-pub(super) fn exit(told: v1::ContainerExit) -> ContainerExit {
+pub(crate) fn exit(told: v1::ContainerExit) -> ContainerExit {
     ContainerExit {
         code: u8::try_from(told.code).unwrap_or(u8::MAX),
         oom_killed: told.oom_killed,

@@ -24,6 +24,14 @@ impl PodCgroup {
     }
 }
 
+impl PodCgroup {
+    /// Whether the kernel killed something in it because a limit of memory was reached.
+    pub fn ran_out_of_memory(&self) -> bool {
+        let events = self.read("memory.events").unwrap_or_default();
+        keyed(&events, "oom_kill") > 0
+    }
+}
+
 fn number(text: &str) -> u64 {
     text.trim().parse().unwrap_or(0)
 }

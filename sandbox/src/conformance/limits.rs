@@ -18,7 +18,7 @@ pub(super) async fn a_container_that_takes_too_much_memory_is_killed_and_says_so
     bench: Arc<dyn Bench>,
 ) {
     let pod = Pod::new(bench, "oom").await;
-    let mut spec = pod.container_spec("c", "exec tail -c 1000m /dev/zero");
+    let mut spec = pod.container_spec("c", "exec tail -c 100m /dev/zero");
     spec.resources = memory(24);
     let container = pod.run_spec(spec).await;
     let ended = exit(&container).await;

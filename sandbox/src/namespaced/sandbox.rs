@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_api::exit_record;
 use async_trait::async_trait;
 
 use super::container::NamespacedContainer;
 use super::files;
 use super::launch::{Launched, Places};
-use crate::agent::{Agent, Pids, lost, refused, to_request};
+use crate::agent::{Agent, Pids, exit, lost, refused, to_request};
 use crate::cgroup::{Limits, Parent};
 use crate::ending::Ending;
 use crate::leftovers::Leftovers;
@@ -57,6 +58,17 @@ impl Shared {
         Ok(())
     }
 
+    /// Reads the ends that the agent wrote down and had no time to tell.
+    fn read_exits(&self) {
+        for (id, life) in self.agent().table().living() {
+            let record = self.places().agent.join(exit_record::file_name(&id.0));
+            let text = std::fs::read_to_string(record).unwrap_or_default();
+            if let Some(told) = exit_record::decode(&text) {
+                life.ended(exit(told));
+            }
+        }
+    }
+
     /// Waits for the agent's death, whatever its cause, and leaves nothing running.
     async fn watch(self: Arc<Self>) {
         let launched = &self.launched;
@@ -74,16 +86,20 @@ impl Shared {
                 }
             }
         };
+        let out_of_memory = launched.cgroup.ran_out_of_memory();
         if let Err(error) = launched.cgroup.remove().await {
             tracing::error!(sandbox_id = %launched.id, error = %error.chain(), "a pod's cgroup is left");
         }
-        let message = if self.ending.was_asked() {
-            "stopped".to_owned()
+        let mut message = format!("the pod's supervisor {how}");
+        if out_of_memory {
+            message.push_str(", after the pod ran out of memory");
+        }
+        if self.ending.was_asked() {
+            message = "stopped".to_owned();
         } else {
-            let message = format!("the pod's supervisor {how}");
             tracing::error!(sandbox_id = %launched.id, log = %log.path().display(), "{message}");
-            message
-        };
+        }
+        self.read_exits();
         launched.agent.gone(&lost(&message));
         self.ending.come(message);
     }

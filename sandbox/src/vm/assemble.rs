@@ -16,7 +16,7 @@ use super::volumes::{self, ImageMount, Volumes};
 use crate::agent::{AgentContainer, Files, Pids, refused, to_request};
 use crate::leftovers::remove_path;
 use crate::sizing::{Cover, Need, cover};
-use crate::{ContainerId, ContainerSpec, Error, Kind, PidMode, Result, record};
+use crate::{ContainerId, ContainerSpec, Error, Kind, PidMode, Resources, Result, record};
 
 /// Name of the file behind a container's writable layer.
 const WRITABLE: &str = "writable.ext4";
@@ -53,7 +53,9 @@ impl Shared {
     }
 
     async fn build(&self, spec: &ContainerSpec, record: &mut Record) -> Result<AgentContainer> {
-        self.check_cover(spec, record)?;
+        record
+            .notes
+            .extend(self.check_cover(&spec.id, record.memory_bytes)?);
         let volumes = copy_volumes(spec).await?;
         record.notes.extend(volumes.notes.iter().cloned());
         self.open_log(&spec.id, spec.log_path.as_deref()).await?;
@@ -76,31 +78,42 @@ impl Shared {
         Ok(inner)
     }
 
-    /// Whether the machine has the memory for one more container.
-    fn check_cover(&self, spec: &ContainerSpec, record: &mut Record) -> Result<()> {
-        let mut needs = self.needs(&spec.id)?;
-        needs.push(Need {
-            memory_bytes: spec.resources.memory_bytes,
-        });
+    /// Whether the machine has the memory for a container with this limit beside the others. Answers
+    /// what is to be said about it.
+    fn check_cover(&self, id: &ContainerId, memory_bytes: Option<i64>) -> Result<Option<String>> {
+        let mut needs = self.needs(id)?;
+        needs.push(Need { memory_bytes });
         let policy = policy(&self.config, self.host_cpus);
         match cover(&policy, &self.launched.size, &needs) {
-            Cover::Enough => Ok(()),
+            Cover::Enough => Ok(None),
             Cover::Tight(told) => {
-                tracing::info!(container_id = %spec.id, memory = told, "a machine is fuller than planned");
-                record
-                    .notes
-                    .push(format!("the machine is fuller than planned: {told}"));
-                Ok(())
+                tracing::info!(container_id = %id, memory = told, "a machine is fuller than planned");
+                Ok(Some(format!("the machine is fuller than planned: {told}")))
             }
             Cover::Short(told) => {
                 let doing = format!(
-                    "fit container {} into the machine, which can't grow yet: {told}; the pod's \
-                     limits were not in linux.resources when its sandbox was made",
-                    spec.id
+                    "fit container {id} into the machine, which can't grow yet: {told}; the pod's \
+                     limits were not in linux.resources when its sandbox was made"
                 );
                 Err(Error::new(Kind::NoSpace, doing))
             }
         }
+    }
+
+    /// Changes a container's limits, within what the machine has.
+    pub(super) async fn update(&self, inner: &AgentContainer, resources: &Resources) -> Result<()> {
+        if resources.memory_bytes.is_some() {
+            self.check_cover(inner.id(), resources.memory_bytes)?;
+        }
+        inner.update(resources).await?;
+        let kept = Record::path(&self.launched.places.containers, inner.id());
+        if let (Some(bytes), Some(mut record)) =
+            (resources.memory_bytes, record::read::<Record>(&kept)?)
+        {
+            record.memory_bytes = Some(bytes);
+            record::write(&kept, &record)?;
+        }
+        Ok(())
     }
 
     /// What the containers need that live beside `other`.

@@ -94,7 +94,7 @@ impl Container for VmContainer {
     }
 
     async fn update(&self, resources: Resources) -> Result<()> {
-        self.inner.update(&resources).await
+        self.sandbox.update(&self.inner, &resources).await
     }
 
     async fn stats(&self) -> Result<ContainerStats> {

@@ -190,6 +190,11 @@ impl Shared {
                 self.config.hang_timeout_s,
                 console()
             ),
+            Reason::Died(how) if self.launched.cgroup.ran_out_of_memory() => format!(
+                "the VMM {how}: it ran into the memory limit of its cgroup, {} MiB for the machine and {} \
+                 for itself",
+                self.launched.size.memory_mib, self.config.vmm_memory_mib
+            ),
             Reason::Died(how) => {
                 let words = LogFile::at(places.log.clone()).tail(LAST_WORDS);
                 format!("the VMM {how}; its last words: {}", quoted(&words))

@@ -23,6 +23,7 @@ const PRODUCTS: &str = "/opt/bulkhead";
 const CGROUP: &str = "/bulkhead-test";
 
 /// A kind of sandbox.
+#[allow(dead_code, reason = "each test program is of one kind")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Namespaced,
@@ -75,7 +76,7 @@ impl Node {
         }
     }
 
-    fn vm(&self) -> vm::Config {
+    pub fn vm(&self) -> vm::Config {
         vm::Config {
             vmm: Path::new(PRODUCTS).join("bin/bulkhead-vmm"),
             machine: vm::Machine::Builtin,

@@ -4,8 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     unreachable_pub,
-    dead_code,
-    reason = "a check fails by panicking, and each program is of one kind"
+    reason = "a check fails by panicking"
 )]
 
 use std::io::Write;
@@ -16,6 +15,8 @@ use sandbox::conformance::{Bench, Outcome, check_all};
 
 #[path = "image.rs"]
 mod image;
+#[path = "machines.rs"]
+mod machines;
 #[path = "node.rs"]
 mod node;
 #[path = "server.rs"]
@@ -58,8 +59,11 @@ async fn check(kind: Kind, filters: &[String]) -> ExitCode {
     };
     let mut outcomes = match bench.sandboxer().available() {
         Ok(()) => check_all(bench, wanted, report).await,
-        Err(why) => vec![unavailable(why)],
+        Err(why) => return unavailable(&why),
     };
+    if kind == Kind::Vm {
+        outcomes.extend(machines::check_all(&node, wanted, report).await);
+    }
     if wanted(server::CHECK) {
         let outcome = server::check_killed(&node).await;
         report(&outcome);
@@ -81,14 +85,12 @@ async fn check(kind: Kind, filters: &[String]) -> ExitCode {
     }
 }
 
-fn unavailable(why: String) -> Outcome {
-    let outcome = Outcome {
-        check: "this_node_can_make_sandboxes".into(),
-        failure: Some(why),
-        took: Default::default(),
-    };
-    report(&outcome);
-    outcome
+fn unavailable(why: &str) -> ExitCode {
+    say(&format!(
+        "{why}\ntest this_node_can_make_sandboxes ... FAILED"
+    ));
+    say("\ntest result: FAILED. 0 passed; 1 failed");
+    ExitCode::FAILURE
 }
 
 fn report(outcome: &Outcome) {

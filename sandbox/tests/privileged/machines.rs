@@ -1,0 +1,221 @@
+//! Checks of what only sandboxes made of machines have: kernels that panic and hang, disks, copies.
+
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sandbox::conformance::{Bench, Outcome};
+use sandbox::spec::{MountSource, Propagation};
+use sandbox::{
+    Container, ContainerSpec, Kind, Mount, Sandbox, SandboxExit, SandboxSpec, Sandboxer, vm,
+};
+
+use super::image;
+use super::node::Node;
+
+type Check = fn(Arc<Node>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Nothing here takes longer, however slow the node.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+const CHECKS: [(&str, Check); 5] = [
+    (
+        "a_guest_that_panics_costs_its_own_pod_and_says_why",
+        |node| Box::pin(panics(node)),
+    ),
+    ("a_guest_that_hangs_is_ended_and_says_so", |node| {
+        Box::pin(hangs(node))
+    }),
+    (
+        "a_guest_that_does_not_boot_is_an_error_that_quotes_its_console",
+        |node| Box::pin(does_not_boot(node)),
+    ),
+    ("secrets_are_copied_and_images_can_be_mounted", |node| {
+        Box::pin(has_volumes(node))
+    }),
+    ("what_a_machine_can_not_have_is_refused_by_name", |node| {
+        Box::pin(refuses(node))
+    }),
+];
+
+pub async fn check_all(
+    node: &Arc<Node>,
+    wanted: impl Fn(&str) -> bool,
+    report: impl Fn(&Outcome),
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for (name, check) in CHECKS.into_iter().filter(|(name, _)| wanted(name)) {
+        let start = Instant::now();
+        let before = node.traces();
+        let ran = tokio::spawn(tokio::time::timeout(PATIENCE, check(node.clone()))).await;
+        let after = node.traces();
+        let left = after.iter().find(|trace| !before.contains(trace));
+        let outcome = Outcome {
+            check: name.to_owned(),
+            failure: match (ran, left) {
+                (Err(panic), _) => Some(panic.to_string()),
+                (Ok(Err(_)), _) => Some("it took too long".to_owned()),
+                (_, Some(left)) => Some(format!("left behind: {left}")),
+                _ => None,
+            },
+            took: start.elapsed(),
+        };
+        report(&outcome);
+        outcomes.push(outcome);
+    }
+    outcomes
+}
+
+struct Pod {
+    spec: SandboxSpec,
+    sandbox: Arc<dyn Sandbox>,
+}
+
+impl Pod {
+    async fn new(node: &Node, sandboxer: Arc<dyn Sandboxer>, name: &str) -> Self {
+        let spec = node.sandbox(name);
+        let sandbox = ok(sandboxer.create(spec.clone())).await;
+        Self { spec, sandbox }
+    }
+
+    async fn run(&self, spec: ContainerSpec) -> Arc<dyn Container> {
+        let container = ok(self.sandbox.create_container(spec)).await;
+        ok(container.start()).await;
+        container
+    }
+
+    async fn over(&self) -> SandboxExit {
+        let ended = self.sandbox.wait().await;
+        ok(self.sandbox.remove()).await;
+        ended
+    }
+}
+
+async fn ok<T>(step: impl Future<Output = sandbox::Result<T>>) -> T {
+    step.await
+        .unwrap_or_else(|error| panic!("{}", error.chain()))
+}
+
+async fn panics(node: Arc<Node>) {
+    let pod = Pod::new(&node, node.sandboxer(), "panics").await;
+    let other = Pod::new(&node, node.sandboxer(), "other").await;
+    let bystander = other
+        .run(node.container(&other.spec, "c", "sleep 5; exit 0"))
+        .await;
+    let script = "echo c > /proc/sysrq-trigger; sleep 1000";
+    let container = pod.run(node.container(&pod.spec, "c", script)).await;
+    let ended = pod.over().await;
+    assert!(
+        !ended.asked && ended.message.contains("Kernel panic"),
+        "{ended:?}"
+    );
+    let exit = container.wait().await;
+    assert_eq!(exit.code, 255, "{exit:?}");
+    assert_eq!(exit.message, ended.message);
+    assert_eq!(bystander.wait().await.code, 0);
+    ok(other.sandbox.stop(Duration::ZERO)).await;
+    other.over().await;
+}
+
+async fn hangs(node: Arc<Node>) {
+    let mut config = node.vm();
+    config.hang_timeout_s = 15;
+    let sandboxer = Arc::new(vm::Vm::open(config).unwrap());
+    let pod = Pod::new(&node, sandboxer, "hangs").await;
+    let explained = pod.sandbox.explain().await;
+    let (_, pid) = explained
+        .iter()
+        .find(|(name, _)| name == "vmm_pid")
+        .unwrap();
+    assert!(
+        Command::new("kill")
+            .args(["-STOP", pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let ended = pod.over().await;
+    assert!(
+        !ended.asked && ended.message.contains("the guest hung"),
+        "{ended:?}"
+    );
+}
+
+async fn does_not_boot(node: Arc<Node>) {
+    let mut config = node.vm();
+    config.initramfs = node.dir().join("no.cpio");
+    std::fs::write(&config.initramfs, vec![0; 4096]).unwrap();
+    let sandboxer = vm::Vm::open(config).unwrap();
+    let spec = node.sandbox("unbootable");
+    let error = sandboxer.create(spec).await.err().expect("it has no agent");
+    assert!(error.chain().contains("Kernel panic"), "{}", error.chain());
+}
+
+fn mount(destination: &str, source: MountSource) -> Mount {
+    Mount {
+        destination: destination.into(),
+        source,
+        readonly: true,
+        recursive_readonly: false,
+        propagation: Propagation::Private,
+    }
+}
+
+/// A Secret volume as the kubelet lays it out.
+fn secret(node: &Node) -> PathBuf {
+    let dir = node.dir().join("volumes/kubernetes.io~secret/login");
+    std::fs::create_dir_all(dir.join("..1")).unwrap();
+    std::fs::write(dir.join("..1/user"), "alice\n").unwrap();
+    symlink("..1", dir.join("..data")).unwrap();
+    symlink("..data/user", dir.join("user")).unwrap();
+    dir
+}
+
+async fn has_volumes(node: Arc<Node>) {
+    let pod = Pod::new(&node, node.sandboxer(), "volumes").await;
+    let script = "cat /secret/user; echo x 2>/dev/null > /secret/user && exit 1; \
+                  grep -c tmpfs.*/secret /proc/mounts; \
+                  cat /image/passwd; touch /image/x 2>/dev/null && exit 2; exit 0";
+    let mut spec = node.container(&pod.spec, "c", script);
+    spec.mounts
+        .push(mount("/secret", MountSource::Host(secret(&node))));
+    let image = MountSource::Image {
+        files: image::erofs(node.dir()),
+        sub_path: "etc".into(),
+    };
+    spec.mounts.push(mount("/image", image));
+    let log = spec.log_path.clone().unwrap();
+    let container = pod.run(spec).await;
+    let exit = container.wait().await;
+    let log = std::fs::read_to_string(log).unwrap();
+    assert_eq!(exit.code, 0, "{log}");
+    assert!(log.contains("alice") && log.contains("root:x:0:0"), "{log}");
+    ok(container.remove()).await;
+    ok(pod.sandbox.stop(Duration::ZERO)).await;
+    pod.over().await;
+}
+
+async fn refuses(node: Arc<Node>) {
+    let host_network = SandboxSpec {
+        network_namespace: None,
+        ..node.sandbox("refused")
+    };
+    let error = node.sandboxer().create(host_network).await.err().unwrap();
+    assert_eq!(error.kind(), Kind::Unsupported, "{}", error.chain());
+
+    let pod = Pod::new(&node, node.sandboxer(), "refuses").await;
+    let mut shared = node.container(&pod.spec, "c", "true");
+    shared
+        .mounts
+        .push(mount("/data", MountSource::Host("/var".into())));
+    let mut large = node.container(&pod.spec, "d", "true");
+    large.resources.memory_bytes = Some(4 << 30);
+    for (spec, kind) in [(shared, Kind::Unsupported), (large, Kind::NoSpace)] {
+        let error = pod.sandbox.create_container(spec).await.err().unwrap();
+        assert_eq!(error.kind(), kind, "{}", error.chain());
+    }
+    ok(pod.sandbox.stop(Duration::ZERO)).await;
+    pod.over().await;
+}
