@@ -44,11 +44,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn node_tests(filter: Option<&str>) -> Result<Tally> {
-    let suites = privileged::build(filter)?;
+    let mut tally = Tally::default();
+    let mut suites = privileged::build(filter)?;
+    if filter.is_none() {
+        suite::set_aside(&mut suites, &mut tally);
+    }
     build::run()?;
     guest::run(&guest::Options::default())?;
     images::run()?;
-    Ok(suite::run_in_nodes(&suites))
+    tally.add(suite::run_in_nodes(&suites));
+    Ok(tally)
 }
 
 fn unit_tests(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
