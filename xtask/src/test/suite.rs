@@ -19,14 +19,24 @@ const NODES_PER_SUITE: u32 = 3;
 /// Nothing in a suite takes so long that is not stuck.
 const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
 
-/// In e2e, the tests of pods that are machines: the longer half, for a node of their own.
-const MACHINE_TESTS: [&str; 2] = ["kvm::", "machines::"];
+/// In e2e, the tests of containers in machines: half of those with machines, which take long.
+const CONTAINERS_OF_MACHINES: &str = "containers::kvm::";
 
 /// Where a server under test writes its log, in the node.
 const SERVER_LOG: &str = "/var/log/bulkhead.log";
 
 /// Suites that a run of everything leaves out and names, with the reason. Asked for by a filter, they run.
-const SET_ASIDE: [(&str, &str); 0] = [];
+const SET_ASIDE: [(&str, &str); 5] = [
+    ("agent containers", NOT_YET_WHOLE),
+    ("e2e with machines", NOT_YET_WHOLE),
+    ("sandbox namespaced", NOT_YET_WHOLE),
+    ("sandbox vm", NOT_YET_WHOLE),
+    ("vmm machine", NOT_YET_WHOLE),
+];
+
+/// What keeps a suite out: it decides nothing until it was seen to.
+const NOT_YET_WHOLE: &str =
+    "not yet seen to pass as a whole in an emulated node; `cargo xtask test --node ::` runs it";
 
 /// Takes those out of `suites` that a run of everything leaves out.
 pub(super) fn set_aside(suites: &mut Vec<Suite>, tally: &mut Tally) {
@@ -59,14 +69,18 @@ impl Suite {
             arguments,
             wants_server: package == "e2e",
         };
-        let machine_tests = MACHINE_TESTS.map(str::to_owned);
+        let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect();
         match filter {
             Some(filter) => vec![suite(name, vec![filter.to_owned()])],
             None if package == "e2e" => vec![
-                suite("with machines", machine_tests.to_vec()),
+                suite("machine containers", words(&[CONTAINERS_OF_MACHINES])),
+                suite(
+                    "with machines",
+                    words(&["kvm::", "machines::", "--skip=containers::kvm::"]),
+                ),
                 suite(
                     "without machines",
-                    machine_tests.map(|t| format!("--skip={t}")).to_vec(),
+                    words(&["--skip=kvm::", "--skip=machines::"]),
                 ),
             ],
             None => vec![suite(name, Vec::new())],
@@ -86,6 +100,7 @@ impl Suite {
             .iter()
             .any(|argument| MACHINE_TESTS.contains(&argument.as_str()))
             || self.name.ends_with(" vm")
+            || self.name.starts_with("vmm ")
     }
 
     fn products(&self) -> Vec<Product> {
