@@ -3,10 +3,42 @@
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+
+use crate::error::Result;
+use crate::host;
+
+/// How old a measurement may be. The kubelet asks every ten seconds, and a walk over what all
+/// containers have written costs as much as they have written.
+const MAX_AGE: Duration = Duration::from_secs(15);
+
+/// The last measurement of a directory.
+#[derive(Default)]
+pub(crate) struct LastUsage {
+    last: Mutex<Option<(Instant, (u64, u64))>>,
+}
+
+impl LastUsage {
+    /// What `directory` uses, or used a moment ago. Who asks during a walk waits for its end.
+    pub(crate) async fn of(&self, directory: &Path) -> Result<(u64, u64)> {
+        let mut last = self.last.lock().await;
+        if let Some((at, usage)) = *last
+            && at.elapsed() < MAX_AGE
+        {
+            return Ok(usage);
+        }
+        let directory = directory.to_path_buf();
+        let usage = host::blocking(move || Ok(disk_usage(&directory))).await?;
+        *last = Some((Instant::now(), usage));
+        Ok(usage)
+    }
+}
 
 /// Bytes on disk and inodes of a directory and all in it, links counted once. What vanishes while we
 /// look is not counted; links are not followed, and other file systems not entered.
-pub(crate) fn disk_usage(directory: &Path) -> (u64, u64) {
+fn disk_usage(directory: &Path) -> (u64, u64) {
     let Ok(root) = directory.symlink_metadata() else {
         return (0, 0);
     };

@@ -42,6 +42,7 @@ mod watch;
 
 use config::Config;
 use containers::{ContainerKey, Containers};
+use disk_usage::LastUsage;
 use error::Result;
 use handlers::Handlers;
 use in_flight::InFlight;
@@ -60,6 +61,7 @@ pub struct CriServer {
     pub(crate) pods: Pods,
     pub(crate) containers: Containers,
     pub(crate) seccomp: SeccompFilters,
+    pub(crate) written: LastUsage,
     pub(crate) pod_calls: Arc<InFlight<PodKey, SandboxId>>,
     pub(crate) container_calls: Arc<InFlight<ContainerKey, ContainerId>>,
 }
@@ -97,6 +99,7 @@ impl CriServer {
             pods: Pods::default(),
             containers: Containers::default(),
             seccomp: SeccompFilters::default(),
+            written: LastUsage::default(),
             pod_calls: Arc::default(),
             container_calls: Arc::default(),
         });

@@ -1,7 +1,7 @@
 //! `ImageFsInfo`: what images and containers use of their file systems. The kubelet's first call, and
 //! what its garbage collection goes by.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use cri_api::v1::{
@@ -10,20 +10,15 @@ use cri_api::v1::{
 
 use crate::CriServer;
 use crate::clock::now_ns;
-use crate::disk_usage::disk_usage;
 use crate::error::Result;
-use crate::host;
 
 pub(super) async fn image_fs_info(
     server: Arc<CriServer>,
     _: ImageFsInfoRequest,
 ) -> Result<ImageFsInfoResponse> {
     let images = server.images.usage();
-    let directory: PathBuf = server.config.state_dir.join("containers");
-    let (bytes, inodes) = {
-        let directory = directory.clone();
-        host::blocking(move || Ok(disk_usage(&directory))).await?
-    };
+    let directory = server.config.state_dir.join("containers");
+    let (bytes, inodes) = server.written.of(&directory).await?;
     Ok(ImageFsInfoResponse {
         image_filesystems: vec![usage(
             &images.mountpoint,

@@ -1,6 +1,8 @@
 //! What a crash left half made, and directories that belong to nobody.
 
 use std::collections::HashSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,6 +75,11 @@ async fn sweep(directory: &Path, keep: &HashSet<String>) -> Result<()> {
         )
     };
     tokio::fs::create_dir_all(directory).await.map_err(failed)?;
+    // What containers write may be setuid root; nobody else on the node may reach it.
+    let only_root = Permissions::from_mode(0o700);
+    tokio::fs::set_permissions(directory, only_root)
+        .await
+        .map_err(failed)?;
     let mut entries = tokio::fs::read_dir(directory).await.map_err(failed)?;
     while let Some(entry) = entries.next_entry().await.map_err(failed)? {
         if keep.contains(&*entry.file_name().to_string_lossy()) {

@@ -1,5 +1,6 @@
 //! The server is killed and started again.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use cri_api::v1::*;
@@ -156,6 +157,18 @@ async fn directories_of_nobody_are_removed() {
     std::fs::create_dir_all(node.path("state/containers/gone/upper")).unwrap();
     std::fs::create_dir_all(node.path("run/pods/gone")).unwrap();
     node.start_server().await;
-    assert!(node.names("state/containers").is_empty());
-    assert!(node.names("run/pods").is_empty());
+    for directory in ["state/containers", "run/pods"] {
+        assert!(node.names(directory).is_empty());
+        let mode = node
+            .path(directory)
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(
+            mode & 0o777,
+            0o700,
+            "what containers write is for root alone"
+        );
+    }
 }
