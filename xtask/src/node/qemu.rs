@@ -15,8 +15,9 @@ pub(crate) const PACKAGES: [&str; 2] = ["qemu-system-x86", "openssh-client"];
 /// What is written to it goes to an unlinked file and is gone with QEMU.
 const ROOT_DISK: &str = "if=none,id=root,format=raw,cache=unsafe,snapshot=on";
 
-/// NVMe because the kernel has that driver built in, so that no initramfs is needed. An oops ends the
-/// node: what a kernel says after one proves nothing.
+/// NVMe because the kernel has that driver built in, so that no initramfs is needed. The only
+/// NVMe disk, because several are numbered in the order in which they happen to answer. An oops ends
+/// the node: what a kernel says after one proves nothing.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 root=/dev/nvme0n1 rootfstype=ext4 rootflags=noinit_itable rw \
      init=/lib/bulkhead-node/init net.ifnames=0 loglevel=4 oops=panic panic=-1 cryptomgr.notests";
 
@@ -116,8 +117,7 @@ fn machine_args(memory_mib: u32, port: u16) -> Vec<String> {
     let text = format!(
         "-nodefaults -no-user-config -display none -no-reboot -machine q35 {accelerator} \
          -m {memory_mib}M -serial file:console.log -device virtio-rng-pci \
-         -device nvme,serial=root,drive=root \
-         -device nvme,serial=products,drive=products \
+         -device nvme,serial=root,drive=root -device virtio-blk-pci,drive=products \
          -drive if=none,id=products,format=raw,readonly=on,file=products.erofs \
          -device virtio-net-pci,netdev=control,romfile= \
          -netdev user,id=control,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"

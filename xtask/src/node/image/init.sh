@@ -26,7 +26,7 @@ sed 's/^/+/; s/ / +/g' /sys/fs/cgroup/cgroup.controllers > /sys/fs/cgroup/cgroup
 
 grep -q svm /proc/cpuinfo && modprobe kvm_amd nested=1
 grep -q vmx /proc/cpuinfo && modprobe kvm_intel nested=1
-modprobe -a virtio_net vhost_net vhost_vsock tun erofs overlay loop bridge br_netfilter veth \
+modprobe -a virtio_blk virtio_net vhost_net vhost_vsock tun erofs overlay loop bridge br_netfilter veth \
     macvlan macvtap ifb vxlan dummy sch_ingress sch_htb sch_tbf sch_fq_codel cls_u32 act_mirred \
     nf_tables nft_compat nft_chain_nat nf_conntrack xt_MASQUERADE xt_comment xt_conntrack \
     xt_addrtype xt_mark xt_multiport xt_nat xt_tcpudp fuse
@@ -43,7 +43,7 @@ ip route add default via 10.0.2.2
 
 # What the checkout has built, read-only on a disk of its own, and writable by an overlay.
 mkdir -p /run/products /var/lib/products/upper /var/lib/products/work
-mount -t erofs -o ro /dev/nvme1n1 /run/products
+mount -t erofs -o ro /dev/vda /run/products
 mount -t overlay -o lowerdir=/run/products,upperdir=/var/lib/products/upper,workdir=/var/lib/products/work overlay /opt
 
 mkdir -p /opt/registry
