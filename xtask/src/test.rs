@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Only the tests that run in a node.
     #[arg(long, conflicts_with = "unit")]
     node: bool,
+    /// Only these suites of those that run in a node, by parts of their names, also ones set aside.
+    #[arg(long = "suite", value_name = "NAME", conflicts_with = "unit")]
+    suites: Vec<String>,
     /// Only tests whose name contains this.
     filter: Option<String>,
 }
@@ -30,11 +33,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     // k8s-cri, an independent copy of the interface that tests use as client, wants protoc.
     debian::install(&["protobuf-compiler"])?;
     let mut tally = Tally::default();
-    if !options.node {
+    if !options.node && options.suites.is_empty() {
         unit_tests(options.filter.as_deref(), &mut tally)?;
     }
     if !options.unit {
-        match node_tests(options.filter.as_deref()) {
+        match node_tests(options) {
             Ok(results) => tally.add(results),
             Err(error) => tally.fail("tests in nodes", &format!("{error:#}")),
         }
@@ -43,12 +46,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(tally.exit_code())
 }
 
-fn node_tests(filter: Option<&str>) -> Result<Tally> {
+fn node_tests(options: &Options) -> Result<Tally> {
     let mut tally = Tally::default();
-    let mut suites = privileged::build(filter)?;
-    if filter.is_none() {
-        suite::set_aside(&mut suites, &mut tally);
-    }
+    let suites = privileged::build(&options.suites, options.filter.as_deref())?;
     build::run()?;
     guest::run(&guest::Options::default())?;
     images::run()?;

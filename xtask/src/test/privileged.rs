@@ -16,21 +16,30 @@ struct Target {
     name: String,
 }
 
-/// Builds all of them, and says what to run.
-pub(super) fn build(filter: Option<&str>) -> Result<Vec<Suite>> {
-    let targets = find()?;
+/// Builds those that `wanted` names, all where it is empty, and says what to run.
+pub(super) fn build(wanted: &[String], filter: Option<&str>) -> Result<Vec<Suite>> {
     let mut suites = Vec::new();
-    for target in targets {
+    for target in find()? {
+        let of_target = Suite::split(&target.package, &target.name, filter);
+        let of_target: Vec<Suite> = of_target
+            .into_iter()
+            .filter(|suite| suite.is_one_of(wanted))
+            .collect();
+        if of_target.is_empty() {
+            continue;
+        }
         process::step(&format!(
             "cargo: building {}'s tests {}",
             target.package, target.name
         ));
-        suites.extend(Suite::split(
-            &target.package,
-            &target.name,
-            &build_one(&target)?,
-            filter,
-        ));
+        let programs = build_one(&target)?;
+        suites.extend(of_target.into_iter().map(|suite| suite.with(&programs)));
+    }
+    if suites.is_empty() {
+        bail!(
+            "no suite that runs in a node has a name with {}",
+            wanted.join(" or ")
+        );
     }
     Ok(suites)
 }

@@ -25,26 +25,6 @@ const CONTAINERS_OF_MACHINES: &str = "containers::kvm::";
 /// Where a server under test writes its log, in the node.
 const SERVER_LOG: &str = "/var/log/bulkhead.log";
 
-/// Suites that a run of everything leaves out and names, with the reason. Asked for by a filter, they run.
-const SET_ASIDE: [(&str, &str); 4] = [
-    ("e2e with machines", NOT_YET_WHOLE),
-    ("sandbox namespaced", NOT_YET_WHOLE),
-    ("sandbox vm", NOT_YET_WHOLE),
-    ("vmm machine", NOT_YET_WHOLE),
-];
-
-/// What keeps a suite out: it decides nothing until it was seen to.
-const NOT_YET_WHOLE: &str =
-    "not yet seen to pass as a whole in an emulated node; `cargo xtask test --node ::` runs it";
-
-/// Takes those out of `suites` that a run of everything leaves out.
-pub(super) fn set_aside(suites: &mut Vec<Suite>, tally: &mut Tally) {
-    for (name, why) in SET_ASIDE {
-        suites.retain(|suite| suite.name != name);
-        tally.skip(name, why);
-    }
-}
-
 /// A test program, with the tests of it to run.
 #[derive(Clone)]
 pub(super) struct Suite {
@@ -55,16 +35,11 @@ pub(super) struct Suite {
 }
 
 impl Suite {
-    /// The suites that `programs`, a test target with its crate's binaries, is run as.
-    pub(super) fn split(
-        package: &str,
-        name: &str,
-        programs: &[PathBuf],
-        filter: Option<&str>,
-    ) -> Vec<Self> {
+    /// The suites that a test target is run as.
+    pub(super) fn split(package: &str, name: &str, filter: Option<&str>) -> Vec<Self> {
         let suite = |label: &str, arguments: Vec<String>| Self {
             name: format!("{package} {label}"),
-            programs: programs.to_vec(),
+            programs: Vec::new(),
             arguments,
             wants_server: package == "e2e",
         };
@@ -83,6 +58,19 @@ impl Suite {
                 ),
             ],
             None => vec![suite(name, Vec::new())],
+        }
+    }
+
+    /// Whether a part of its name is in `wanted`, or anything is wanted.
+    pub(super) fn is_one_of(&self, wanted: &[String]) -> bool {
+        wanted.is_empty() || wanted.iter().any(|part| self.name.contains(part.as_str()))
+    }
+
+    /// With what cargo built: the test target, and its crate's binaries.
+    pub(super) fn with(self, programs: &[PathBuf]) -> Self {
+        Self {
+            programs: programs.to_vec(),
+            ..self
         }
     }
 

@@ -71,11 +71,6 @@ impl Tally {
         self.unfinished.push(format!("{suite}: {why}"));
     }
 
-    /// Names something that was not run, with the reason.
-    pub(super) fn skip(&mut self, suite: &str, why: &str) {
-        self.skipped.push(format!("{suite}: {why}"));
-    }
-
     pub(super) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
