@@ -5,16 +5,23 @@
 //! services of this process and nothing else of the host.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
+use vmm_devices::host_warn;
 use vmm_devices::virtio::vsock::HOST_CID;
 
+use crate::event_loop::EventLoop;
+
 mod connection;
+mod credit;
 mod greeting;
 mod mux;
 mod ports;
 mod socket_end;
 mod tick;
+mod token;
+mod visitors;
 
 pub(crate) use mux::{Connect, Mux};
 
@@ -22,6 +29,9 @@ pub(crate) use mux::{Connect, Mux};
 pub(crate) const GUEST_CID: u64 = 3;
 /// The port that the agent connects to when it is ready.
 pub(crate) const READY_PORT: u32 = 1024;
+
+/// How long we wait for an answer that a well-behaved guest or program gives at once.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The host's end of one stream. No call blocks; `WouldBlock` means to try again later.
 pub(crate) trait HostEnd: Send {
@@ -37,4 +47,10 @@ pub(crate) trait HostEnd: Send {
     /// What to wait for before trying again. An end without one always takes what it is given, and may
     /// have an answer after that.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
+}
+
+fn unwatch(events: &EventLoop, fd: impl AsFd) {
+    if let Err(error) = events.remove(fd) {
+        host_warn!(%error, "a descriptor can't be left alone");
+    }
 }

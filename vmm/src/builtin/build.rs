@@ -1,13 +1,15 @@
 //! Building a machine: from its description to vCPUs that only have to run.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError, GuestMemoryMmap};
-use vmm_api::{ErrorCode, MachineSpec};
-use vmm_devices::bus::{BusError, SharedDevice};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vmm_api::MachineSpec;
+use vmm_devices::bus::SharedDevice;
 use vmm_devices::pci::{ConfigPorts, Ecam, PciRoot};
 use vmm_devices::serial::Serial;
 use vmm_devices::virtio::rng::Rng;
@@ -16,107 +18,21 @@ use vmm_devices::{Bus, MmioDevice};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::devices::Wires;
-use super::kernel::{self, KernelError};
-use super::kvm::{Kvm, KvmError, Vm};
-use super::memory::{self, MemoryError};
+use super::kernel;
+use super::kvm::{Kvm, Vm};
+use super::memory;
 use super::power::{self, Power};
 use super::state::MachineState;
-use super::vcpu::{Buses, StartError, Vcpu};
-use super::{AttachError, Builtin, Parts, Thread, Threads, acpi, cpuid, layout};
+use super::vcpu::{Buses, Vcpu};
+use super::{Builtin, Parts, Thread, Threads, acpi, cpuid, layout};
 use crate::console::Console;
-use crate::files::{FileError, Files};
+use crate::files::Files;
 use crate::io_thread::IoThread;
-use crate::machine::{self, Surroundings};
+use crate::machine::Surroundings;
 use crate::services;
 use crate::vsock::{GUEST_CID, Mux};
 
-/// The machine can't be built.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// There is no usable KVM.
-    #[error("use KVM: {0}")]
-    NoKvm(String),
-    /// KVM refused.
-    #[error("set KVM up")]
-    Kvm(#[from] KvmError),
-    /// A number of vCPUs that can't be.
-    #[error("vcpus = {vcpus} is not between 1 and {most}")]
-    Vcpus {
-        /// How many were asked for.
-        vcpus: u32,
-        /// How many there can be.
-        most: u32,
-    },
-    /// A descriptor is not there.
-    #[error("find the machine's files")]
-    File(#[from] FileError),
-    /// No memory.
-    #[error("provide guest memory")]
-    Memory(#[from] MemoryError),
-    /// The kernel, the initramfs or the command line.
-    #[error("place the kernel")]
-    Kernel(#[from] KernelError),
-    /// What firmware would leave in memory.
-    #[error("write firmware tables")]
-    Tables(#[source] GuestMemoryError),
-    /// Devices that every machine has.
-    #[error("place a device on its bus")]
-    Bus(#[from] BusError),
-    /// A device of this machine's.
-    #[error("build device {index} of the machine")]
-    Device {
-        /// Its position in `devices`.
-        index: usize,
-        /// Why not.
-        source: AttachError,
-    },
-    /// A device that every machine has.
-    #[error("build the {device}")]
-    Own {
-        /// Which.
-        device: &'static str,
-        /// Why not.
-        source: AttachError,
-    },
-    /// The console file.
-    #[error("use the console's file")]
-    Console(#[source] io::Error),
-    /// Descriptors or threads of our own.
-    #[error("{doing}")]
-    Io {
-        /// What for.
-        doing: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-impl BuildError {
-    fn code(&self) -> ErrorCode {
-        match self {
-            Self::NoKvm(_) | Self::Kvm(_) => ErrorCode::Unavailable,
-            Self::Memory(MemoryError::Map { .. }) => ErrorCode::NoSpace,
-            Self::Vcpus { .. }
-            | Self::File(_)
-            | Self::Memory(_)
-            | Self::Kernel(_)
-            | Self::Device { .. } => ErrorCode::Invalid,
-            _ => ErrorCode::Internal,
-        }
-    }
-}
-
-impl From<BuildError> for machine::Error {
-    fn from(error: BuildError) -> Self {
-        Self::new(error.code(), error)
-    }
-}
-
-impl From<StartError> for machine::Error {
-    fn from(error: StartError) -> Self {
-        Self::new(ErrorCode::Internal, error)
-    }
-}
+pub(crate) use error::BuildError;
 
 fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> BuildError {
     move |source| BuildError::Io { doing, source }

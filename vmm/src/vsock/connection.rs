@@ -6,26 +6,19 @@
 //!  (we asked)                    (or accepted)                     (Reset still to be sent)
 //! ```
 //!
-//! Each side tells the other how large its receive buffer is and how much it has taken out of it
-//! (virtio 1.2 §5.10.6.3). We never send more than the guest has room for, and a guest that sends more
-//! than we have room for is cut off; so at most [`BUFFER_SIZE`] bytes are held per connection.
+//! We never send more than the guest has room for, and a guest that sends more than we have room for is
+//! cut off ([`super::credit`]).
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::num::Wrapping;
 
 use vmm_devices::virtio::vsock::Header;
 use vmm_devices::virtio::vsock::header::{SHUTDOWN_RECEIVE, SHUTDOWN_SEND, op};
 
 use super::HostEnd;
+use super::credit::Credit;
 use super::ports::{Ports, to_guest};
 use crate::event_loop::{Interest, Ready};
-
-/// Most bytes from the guest that we hold for a host end that does not take them.
-pub(super) const BUFFER_SIZE: u32 = 256 * 1024;
-
-/// How much we take out of the buffer before we tell the guest without being asked.
-const UPDATE_AFTER: u32 = BUFFER_SIZE / 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -45,7 +38,6 @@ struct Owed {
     request: bool,
     response: bool,
     credit_update: bool,
-    credit_request: bool,
     /// Directions whose end the guest is to be told of.
     shutdown: u32,
 }
@@ -57,24 +49,9 @@ pub(super) struct Connection {
     state: State,
     owed: Owed,
 
+    credit: Credit,
     /// What the host end has not taken yet.
     to_host: VecDeque<u8>,
-    /// Bytes that the guest has sent.
-    received: Wrapping<u32>,
-    /// Bytes that the host end has taken.
-    forwarded: Wrapping<u32>,
-    /// The value of that which the guest knows.
-    told: Wrapping<u32>,
-
-    /// The guest's buffer, by its own words.
-    peer_buffer: u32,
-    /// How much the guest has taken out of it.
-    peer_forwarded: Wrapping<u32>,
-    /// Bytes that we have sent.
-    sent: Wrapping<u32>,
-    /// The guest was asked for credit and has not answered.
-    credit_asked: bool,
-
     /// The host end may have bytes for the guest.
     readable: bool,
     /// What the guest announced to do no more.
@@ -98,7 +75,7 @@ impl Connection {
     /// A connection that the guest wants; `request` is its packet. It is accepted.
     pub(super) fn accepted(request: &Header, end: Box<dyn HostEnd>) -> Self {
         let mut connection = Self::new(Ports::of(request), end, State::Established);
-        connection.note_credit(request);
+        connection.credit.hear(request);
         connection.owed.response = true;
         connection.readable = true;
         connection
@@ -110,14 +87,8 @@ impl Connection {
             end,
             state,
             owed: Owed::default(),
+            credit: Credit::default(),
             to_host: VecDeque::new(),
-            received: Wrapping(0),
-            forwarded: Wrapping(0),
-            told: Wrapping(0),
-            peer_buffer: 0,
-            peer_forwarded: Wrapping(0),
-            sent: Wrapping(0),
-            credit_asked: false,
             readable: false,
             guest_shutdown: 0,
             our_shutdown: 0,
@@ -133,7 +104,7 @@ impl Connection {
 
     /// Takes a packet from the guest. True if it accepts a connection that we asked for.
     pub(super) fn receive(&mut self, header: &Header, payload: &[u8]) -> bool {
-        self.note_credit(header);
+        self.credit.hear(header);
         match (header.op, self.state) {
             (op::RESPONSE, State::Requested) => {
                 self.state = State::Established;
@@ -159,21 +130,15 @@ impl Connection {
         self.readable |= ready.read;
         if ready.hangup {
             // What it wrote before it left can still be read, but nobody reads what we write.
-            self.end_deaf = true;
-            self.to_host.clear();
+            self.deafen();
         }
         self.flush();
     }
 
     /// The next packet for the guest, with payload in `buffer`; `None` when there is none for now.
     pub(super) fn next(&mut self, buffer: &mut [u8]) -> Option<Header> {
-        let header = self.next_control().or_else(|| self.next_data(buffer));
-        header.map(|mut header| {
-            header.buf_alloc = BUFFER_SIZE;
-            header.fwd_cnt = self.forwarded.0;
-            self.told = self.forwarded;
-            header
-        })
+        let header = self.next_control().or_else(|| self.next_data(buffer))?;
+        Some(self.credit.tell(header))
     }
 
     /// Whether [`Connection::next`] is worth asking.
@@ -184,11 +149,8 @@ impl Connection {
             State::Established => {
                 owed.response
                     || owed.credit_update
-                    || owed.credit_request
                     || owed.shutdown != 0
-                    || (self.may_read()
-                        && self.readable
-                        && (self.credit() > 0 || !self.credit_asked))
+                    || (self.may_read() && self.readable && self.credit.may_send_or_ask())
             }
             State::Closing => true,
             State::Draining => false,
@@ -248,17 +210,12 @@ impl Connection {
     }
 
     fn receive_data(&mut self, payload: &[u8]) {
-        let held = u32::try_from(self.to_host.len()).unwrap_or(u32::MAX);
-        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        let overrun = held.saturating_add(len) > BUFFER_SIZE;
-        if overrun || self.guest_shutdown & SHUTDOWN_SEND != 0 {
+        let fits = self.credit.receive(payload.len());
+        if !fits || self.guest_shutdown & SHUTDOWN_SEND != 0 {
             return self.abort();
         }
-        self.received += len;
         if self.end_deaf {
-            self.forwarded += len;
-            self.settle();
-            return;
+            return self.deafen();
         }
         self.to_host.extend(payload);
         self.flush();
@@ -271,7 +228,7 @@ impl Connection {
                 Ok(0) => return self.deafen(),
                 Ok(taken) => {
                     self.to_host.drain(..taken);
-                    self.forwarded += u32::try_from(taken).unwrap_or(u32::MAX);
+                    self.credit.forward(taken);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -287,7 +244,7 @@ impl Connection {
     /// The host end is gone: it takes no more.
     fn deafen(&mut self) {
         self.end_deaf = true;
-        self.forwarded = self.received;
+        self.credit.forward_all();
         self.to_host.clear();
         self.settle();
     }
@@ -310,7 +267,7 @@ impl Connection {
         if self.end_deaf {
             self.owed.shutdown |= SHUTDOWN_RECEIVE & !self.our_shutdown;
         }
-        if (self.forwarded - self.told).0 >= UPDATE_AFTER {
+        if self.credit.is_update_due() {
             self.owed.credit_update = true;
         }
     }
@@ -321,7 +278,6 @@ impl Connection {
             State::Requested if take(&mut self.owed.request) => op::REQUEST,
             State::Established if take(&mut self.owed.response) => op::RESPONSE,
             State::Established if take(&mut self.owed.credit_update) => op::CREDIT_UPDATE,
-            State::Established if take(&mut self.owed.credit_request) => op::CREDIT_REQUEST,
             State::Established if self.owed.shutdown != 0 => {
                 self.our_shutdown |= take(&mut self.owed.shutdown);
                 return Some(Header {
@@ -342,20 +298,17 @@ impl Connection {
         if !self.may_read() || !self.readable {
             return None;
         }
-        let credit = self.credit();
-        if credit == 0 {
-            if self.credit_asked {
-                return None;
-            }
-            self.credit_asked = true;
-            return Some(to_guest(self.ports, op::CREDIT_REQUEST));
+        let room = self.credit.room();
+        if room == 0 {
+            let ask = self.credit.ask();
+            return ask.then(|| to_guest(self.ports, op::CREDIT_REQUEST));
         }
         if buffer.is_empty() {
             // A driver whose buffers have room for headers only would be asked for ever.
             self.abort();
             return self.next_control();
         }
-        let len = buffer.len().min(credit.try_into().unwrap_or(usize::MAX));
+        let len = buffer.len().min(room.try_into().unwrap_or(usize::MAX));
         match self.read(&mut buffer[..len]) {
             Ok(0) => {
                 self.owed.shutdown |= SHUTDOWN_SEND & !self.our_shutdown;
@@ -366,7 +319,7 @@ impl Connection {
             }
             Ok(read) => {
                 let len = u32::try_from(read).unwrap_or(u32::MAX);
-                self.sent += len;
+                self.credit.send(len);
                 Some(Header {
                     len,
                     ..to_guest(self.ports, op::RW)
@@ -397,19 +350,5 @@ impl Connection {
         self.state == State::Established
             && self.guest_shutdown & SHUTDOWN_RECEIVE == 0
             && (self.our_shutdown | self.owed.shutdown) & SHUTDOWN_SEND == 0
-    }
-
-    /// How many bytes the guest has room for. Nonsense of the guest's counts as none.
-    fn credit(&self) -> u32 {
-        let in_flight = (self.sent - self.peer_forwarded).0;
-        self.peer_buffer.saturating_sub(in_flight)
-    }
-
-    fn note_credit(&mut self, header: &Header) {
-        self.peer_buffer = header.buf_alloc;
-        self.peer_forwarded = Wrapping(header.fwd_cnt);
-        if self.credit() > 0 {
-            self.credit_asked = false;
-        }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::net::{SocketFlags, accept_with};
 use vmm_devices::virtio::vsock::header::{TYPE_STREAM, op};
@@ -14,67 +14,27 @@ use vmm_devices::virtio::vsock::{Header, Sent, VsockBackend};
 use vmm_devices::{guest_warn, host_warn};
 
 use super::connection::Connection;
-use super::greeting::{self, Greeting};
+use super::greeting;
 use super::ports::{Ports, to_guest};
 use super::socket_end::SocketEnd;
 use super::tick::Tick;
-use super::{HOST_CID, HostEnd};
+use super::token::Token;
+use super::visitors::Visitors;
+use super::{HOST_CID, HostEnd, PATIENCE, unwatch};
 use crate::event_loop::{EventLoop, Interest, Ready};
 
 /// Most streams at a time.
 const MAX_STREAMS: usize = 1024;
 /// Most of them that the guest began.
 const MAX_GUEST_STREAMS: usize = 16;
-/// Most host programs that have connected but not said to which port.
-const MAX_GREETINGS: usize = 64;
 /// Most refusals that wait for the guest to take them.
 const MAX_RESETS: usize = 128;
-
-/// How long we wait for a guest's answer that a well-behaved one gives at once, and for a greeting.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Our ports of streams that the host began are taken from here on.
 const FIRST_HOST_PORT: u32 = 1 << 30;
 
 /// Finds the host end for a stream that the guest wants to one of our ports; none refuses it.
 pub(crate) type Connect = Box<dyn FnMut(u32) -> Option<Box<dyn HostEnd>> + Send>;
-
-/// What a descriptor is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
-    Listener,
-    Tick,
-    Greeting(u32),
-    Stream(Ports),
-}
-
-impl Token {
-    /// No stream has host port 0, so those numbers are free for the rest.
-    const fn encode(self) -> u64 {
-        match self {
-            Self::Listener => 0,
-            Self::Tick => 1,
-            Self::Greeting(id) => 2 + id as u64,
-            Self::Stream(ports) => (ports.host as u64) << 32 | ports.guest as u64,
-        }
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "halves of a number are meant"
-    )]
-    const fn decode(token: u64) -> Self {
-        match (token >> 32, token) {
-            (0, 0) => Self::Listener,
-            (0, 1) => Self::Tick,
-            (0, id) => Self::Greeting(id as u32 - 2),
-            (host, guest) => Self::Stream(Ports {
-                host: host as u32,
-                guest: guest as u32,
-            }),
-        }
-    }
-}
 
 /// A stream, and what we do about it.
 struct Stream {
@@ -87,12 +47,6 @@ struct Stream {
     deadline: Option<Instant>,
 }
 
-/// A host program that has not said its port yet.
-struct Visitor {
-    socket: OwnedFd,
-    deadline: Instant,
-}
-
 /// The multiplexer: the guest's packets on one side, the host's sockets on the other.
 pub(crate) struct Mux {
     listener: OwnedFd,
@@ -100,13 +54,12 @@ pub(crate) struct Mux {
     tick: Tick,
     connect: Connect,
     streams: HashMap<Ports, Stream>,
-    visitors: HashMap<u32, Visitor>,
+    visitors: Visitors,
     /// Streams with something for the guest, in the order of their turns.
     line: VecDeque<Ports>,
     /// Refusals of what is no stream.
     resets: VecDeque<Header>,
     last_host_port: u32,
-    last_visitor: u32,
 }
 
 impl Mux {
@@ -122,11 +75,10 @@ impl Mux {
             tick,
             connect,
             streams: HashMap::new(),
-            visitors: HashMap::new(),
+            visitors: Visitors::default(),
             line: VecDeque::new(),
             resets: VecDeque::new(),
             last_host_port: FIRST_HOST_PORT - 1,
-            last_visitor: 0,
         })
     }
 
@@ -134,7 +86,7 @@ impl Mux {
         match Token::decode(ready.token) {
             Token::Listener => self.accept(),
             Token::Tick => self.lose_patience(Instant::now()),
-            Token::Greeting(id) => self.greet(id),
+            Token::Visitor(id) => self.listen_to(id),
             Token::Stream(ports) => self.stream_ready(ports, ready),
         }
     }
@@ -148,45 +100,20 @@ impl Mux {
             Err(error) => return host_warn!(%error, "a host program can't connect to the guest"),
         };
         // Dropping the socket tells the program; waiting for room would not.
-        if self.visitors.len() >= MAX_GREETINGS || self.streams.len() >= MAX_STREAMS {
+        if self.visitors.are_too_many() || self.streams.len() >= MAX_STREAMS {
             return host_warn!("too many streams to the guest");
         }
-        self.last_visitor = self.last_visitor.wrapping_add(1) & 0xffff;
-        let id = self.last_visitor;
-        let watched = self
-            .events
-            .add(&socket, Token::Greeting(id).encode(), Interest::READ);
-        if let Err(error) = watched {
-            return host_warn!(%error, "a host program can't be listened to");
-        }
-        let deadline = Instant::now() + PATIENCE;
-        self.visitors.insert(id, Visitor { socket, deadline });
-        self.tick.start();
-    }
-
-    /// Listens to what a visitor wants, and asks the guest for it.
-    fn greet(&mut self, id: u32) {
-        let Some(visitor) = self.visitors.get(&id) else {
-            return;
-        };
-        let greeting = greeting::read(&visitor.socket);
-        if matches!(greeting, Ok(Greeting::Pending)) {
-            return;
-        }
-        let Some(socket) = self.dismiss(id) else {
-            return;
-        };
-        match greeting {
-            Ok(Greeting::Port(guest)) => self.request(guest, socket),
-            Ok(Greeting::Pending) => {}
-            Err(error) => host_warn!(%error, "a host program did not say which port it wants"),
+        match self.visitors.admit(socket, &self.events) {
+            Ok(()) => self.tick.start(),
+            Err(error) => host_warn!(%error, "a host program can't be listened to"),
         }
     }
 
-    fn dismiss(&mut self, id: u32) -> Option<OwnedFd> {
-        let socket = self.visitors.remove(&id)?.socket;
-        unwatch(&self.events, &socket);
-        Some(socket)
+    /// Asks the guest for what a visitor wants, if it has said so.
+    fn listen_to(&mut self, visitor: u16) {
+        if let Some((port, socket)) = self.visitors.hear(visitor, &self.events) {
+            self.request(port, socket);
+        }
     }
 
     fn request(&mut self, guest: u32, socket: OwnedFd) {
@@ -278,13 +205,8 @@ impl Mux {
 
     fn lose_patience(&mut self, now: Instant) {
         self.tick.clear();
+        self.visitors.lose_patience(now, &self.events);
         let late = |deadline: Instant| deadline <= now;
-        let visitors: Vec<u32> = (self.visitors.iter())
-            .filter_map(|(id, visitor)| late(visitor.deadline).then_some(*id))
-            .collect();
-        for id in visitors {
-            self.dismiss(id);
-        }
         let streams: Vec<Ports> = (self.streams.iter())
             .filter_map(|(ports, stream)| stream.deadline.is_some_and(late).then_some(*ports))
             .collect();
@@ -298,7 +220,7 @@ impl Mux {
             .streams
             .values()
             .any(|stream| stream.deadline.is_some());
-        if !waits && self.visitors.is_empty() {
+        if !waits && self.visitors.are_gone() {
             self.tick.stop();
         }
     }
@@ -359,12 +281,6 @@ impl Stream {
                 self.connection.abort();
             }
         }
-    }
-}
-
-fn unwatch(events: &EventLoop, fd: impl AsFd) {
-    if let Err(error) = events.remove(fd) {
-        host_warn!(%error, "a descriptor can't be left alone");
     }
 }
 

@@ -8,7 +8,7 @@ use vmm_devices::virtio::vsock::header::{SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
 
 use super::*;
 use crate::vsock::GUEST_CID;
-use crate::vsock::connection::BUFFER_SIZE;
+use crate::vsock::credit::BUFFER_SIZE;
 
 const BOTH: u32 = SHUTDOWN_RECEIVE | SHUTDOWN_SEND;
 
