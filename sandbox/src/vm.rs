@@ -121,7 +121,7 @@ impl Sandboxer for Vm {
         match launched {
             Ok((launched, events)) => Ok(VmSandbox::new(self.handler.clone(), launched, events)),
             Err(error) => {
-                if let Err(left) = leftovers.clear(&id).await {
+                if let Err(left) = self.handler.clear(&id).await {
                     tracing::error!(sandbox_id = %id, error = %left.chain(), "a half-made machine is left");
                 }
                 Err(error)
@@ -136,7 +136,7 @@ impl Sandboxer for Vm {
                 Ok(VmSandbox::adopted(self.handler.clone(), launched, events).await?)
             }
             None => {
-                self.handler.leftovers.clear(&saved.id).await?;
+                self.handler.clear(&saved.id).await?;
                 let doing = format!("adopt sandbox {}: its machine has ended", saved.id);
                 Err(Error::new(Kind::NotFound, doing))
             }
@@ -144,7 +144,8 @@ impl Sandboxer for Vm {
     }
 
     async fn sweep(&self, keep: &[SandboxId]) -> Result<()> {
-        self.handler.leftovers.sweep(keep).await
+        let swept = self.handler.leftovers.sweep(keep).await;
+        swept.and(self.handler.users.forget_gone())
     }
 }
 

@@ -68,6 +68,14 @@ pub(super) struct Handler {
     pub(super) leftovers: Leftovers,
 }
 
+impl Handler {
+    /// Removes what is left of a sandbox that has no living machine.
+    pub(super) async fn clear(&self, id: &SandboxId) -> Result<()> {
+        self.leftovers.clear(id).await?;
+        self.users.forget_gone()
+    }
+}
+
 /// Why a machine is over.
 enum Reason {
     /// The VMM told.
@@ -135,7 +143,7 @@ impl Shared {
         if let Err(error) = launched.cgroup.remove().await {
             tracing::error!(sandbox_id = %launched.id, error = %error.chain(), "a pod's cgroup is left");
         }
-        if let Err(error) = self.users.give_back(launched.uid) {
+        if let Err(error) = self.users.forget_gone() {
             tracing::warn!(sandbox_id = %launched.id, error = %error.chain(), "a VMM's user is left");
         }
         launched.agent.gone(&lost(&message));

@@ -42,14 +42,21 @@ impl Users {
         Err(Error::new(Kind::NoSpace, doing))
     }
 
-    /// Forgets a user whose VMM is gone. Only tidiness: the lock says the same.
-    pub(super) fn give_back(&self, uid: u32) -> Result<()> {
+    /// Forgets the users whose VMMs are gone. Only tidiness: the locks say the same.
+    pub(super) fn forget_gone(&self) -> Result<()> {
+        let listing = || format!("list {}", self.dir.display());
         let _turn = self.turn()?;
-        let note = self.dir.join(uid.to_string());
-        if is_taken(&note)? {
-            return Ok(());
+        for entry in fs::read_dir(&self.dir).map_err(|e| Error::io(listing(), e))? {
+            let note = entry.map_err(|e| Error::io(listing(), e))?.path();
+            let names_user = note
+                .file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.parse::<u32>().is_ok());
+            if names_user && !is_taken(&note)? {
+                remove_path(&note)?;
+            }
         }
-        remove_path(&note)
+        Ok(())
     }
 
     /// One at a time, also of other handlers.
@@ -90,13 +97,15 @@ mod tests {
         assert_eq!(users.assign(&b).unwrap(), 700_001);
         assert_eq!(users.assign(&c).unwrap_err().kind(), Kind::NoSpace);
 
-        users.give_back(700_000).unwrap();
+        users.forget_gone().unwrap();
         assert_eq!(
             users.assign(&c).unwrap_err().kind(),
             Kind::NoSpace,
             "a lives"
         );
         drop(a_held);
+        users.forget_gone().unwrap();
+        assert!(!dir.path().join("users/700000").exists());
         assert_eq!(users.assign(&c).unwrap(), 700_000);
     }
 
