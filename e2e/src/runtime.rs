@@ -39,10 +39,17 @@ pub struct Runtime {
 impl Runtime {
     /// Connects to the server on [`SOCKET`], waiting up to `patience` for it to listen.
     pub async fn connect(patience: Duration) -> Result<Self> {
+        Self::connect_to(SOCKET, patience).await
+    }
+
+    /// The same to the server on `socket`.
+    pub async fn connect_to(socket: &str, patience: Duration) -> Result<Self> {
         let deadline = Instant::now() + patience;
         loop {
-            let connector = tower::service_fn(|_| async {
-                UnixStream::connect(SOCKET).await.map(TokioIo::new)
+            let socket_path = socket.to_owned();
+            let connector = tower::service_fn(move |_| {
+                let path = socket_path.clone();
+                async { UnixStream::connect(path).await.map(TokioIo::new) }
             });
             let endpoint = Endpoint::from_static("http://bulkhead");
             match endpoint.connect_with_connector(connector).await {
@@ -53,7 +60,7 @@ impl Runtime {
                     });
                 }
                 Err(error) if Instant::now() > deadline => {
-                    return Err(error).with_context(|| format!("connect to {SOCKET}"));
+                    return Err(error).with_context(|| format!("connect to {socket}"));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }

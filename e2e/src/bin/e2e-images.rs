@@ -6,6 +6,10 @@ use std::path::PathBuf;
 
 fn main() -> Result<()> {
     let mut arguments = env::args_os().skip(1).map(PathBuf::from);
-    let mut next = || arguments.next().context("usage: e2e-images DOWNLOADS STORE");
+    let mut next = || {
+        arguments
+            .next()
+            .context("usage: e2e-images DOWNLOADS STORE")
+    };
     e2e::images::build(&next()?, &next()?)
 }

@@ -97,6 +97,6 @@ async fn the_verbose_status_explains_the_size_of_a_machine() -> Result<()> {
         .into_inner()
         .info;
     let text = format!("{info:?}");
-    assert!(text.contains("128 MiB"), "{text}");
+    assert!(text.contains("256 MiB = 128 ("), "{text}");
     pod.finish().await
 }

@@ -21,8 +21,10 @@ macro_rules! under_every_handler {
     };
 }
 
+mod bad_input;
 mod containers;
 mod exec;
+mod full_disk;
 mod images;
 mod leaks;
 mod logs;
