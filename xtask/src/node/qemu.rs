@@ -54,8 +54,9 @@ impl Accelerator {
                 let cpus = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
                 format!("-accel kvm -cpu host -smp {cpus}")
             }
-            // Without ERMS the kernel copies and clears by words, not by bytes, which TCG emulates one by
-            // one: a machine boots in two thirds of the time. One CPU: with two, nested SVM under multi-threaded TCG corrupts the node's kernel.
+            // One CPU: with two, nested SVM under multi-threaded TCG corrupts the node's kernel.
+            // No ERMS: it makes the kernel copy and clear memory by bytes, which TCG emulates one
+            // by one; without, by words, and a machine boots in two thirds of the time.
             Self::Tcg => "-accel tcg,tb-size=512 -cpu max,+svm,+npt,-erms -smp 1".to_owned(),
         }
     }
