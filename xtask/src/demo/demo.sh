@@ -76,5 +76,5 @@ say "And gone, with nothing left of them."
 for handler in namespaced kvm kvm-legacy; do
     show crictl rmp -f $(cat $handler.pod)
 done
-if pgrep -l 'bulkhead-(agent|vmm)'; then exit 1; fi
+if pgrep -l '^bulkhead-'; then exit 1; fi
 echo "no process of a pod is left"

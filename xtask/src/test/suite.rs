@@ -22,6 +22,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
 /// In e2e, the tests of containers in machines: half of those with machines, which take long.
 const CONTAINERS_OF_MACHINES: &str = "containers::kvm::";
 
+/// How many pods the tests for leaks make, if set; handed on into the node.
+const PODS: &str = "BULKHEAD_E2E_PODS";
+
 /// Where a server under test writes its log, in the node.
 const SERVER_LOG: &str = "/var/log/bulkhead.log";
 
@@ -98,6 +101,12 @@ impl Suite {
     fn script(&self) -> Result<String> {
         let program = self.program().context("a suite has a test program")?;
         let mut script = String::from("cd /root; export RUST_BACKTRACE=1 RUST_LIB_BACKTRACE=0; ");
+        if let Some(pods) = std::env::var(PODS)
+            .ok()
+            .filter(|pods| pods.parse::<u32>().is_ok())
+        {
+            script += &format!("export {PODS}={pods}; ");
+        }
         // Tests know the crate's binaries by where cargo built them.
         for binary in self.programs.iter().filter(|path| *path != program) {
             let parent = binary
