@@ -59,3 +59,8 @@ pub use result::{AddResult, Dns, Interface, IpConfig, Route};
 pub use stats::CommandStats;
 pub use template::{PodCidrs, Template};
 pub use version::SpecVersion;
+
+/// The code of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

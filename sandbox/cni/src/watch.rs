@@ -59,7 +59,7 @@ impl Watch {
                 for dir in dirs {
                     watch.add(&fd, dir);
                 }
-                watch.inotify = AsyncFd::register(fd).ok();
+                watch.inotify = register(fd).ok();
             }
             // As when a user's number of instances is used up.
             Err(error) => debug!(%error, "directories of CNI are looked at from time to time only"),
@@ -131,6 +131,14 @@ impl Watch {
             _ => false,
         }
     }
+}
+
+// UNSAFETY: tokio can't know of a type that its descriptor stays the same.
+#[expect(unsafe_code, reason = "an `AsyncFd` has no safe way to be made")]
+fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is one descriptor from its beginning to its end, and nothing takes it
+    // out of the `AsyncFd`.
+    Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
 fn add(fd: &OwnedFd, dir: &Path, flags: WatchFlags) -> rustix::io::Result<i32> {
