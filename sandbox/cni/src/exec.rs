@@ -82,23 +82,19 @@ pub(crate) async fn run(
             source,
         }
     };
-    let whole = async {
-        let child = start(program, environment).await.map_err(failed("start"))?;
-        let mut group = Group::of(child);
-        let ended = converse(&mut group.child, stdin, failed("talk to")).await;
-        if ended.is_ok() {
-            // What a plugin leaves running on purpose, such as a DHCP client, stays.
-            group.living = false;
-        } else {
-            group.kill();
-            timeout(REAP, group.child.wait()).await.ok();
-        }
-        ended
-    };
-    // On time-out `whole` is dropped, and the group with it.
-    timeout(limit, whole)
-        .await
-        .unwrap_or(Err(Failure::TimedOut(limit)))
+    let child = start(program, environment).await.map_err(failed("start"))?;
+    // A caller that goes away drops this future, and the group with it.
+    let mut group = Group::of(child);
+    let ended = timeout(limit, converse(&mut group.child, stdin, failed("talk to"))).await;
+    let ended = ended.unwrap_or(Err(Failure::TimedOut(limit)));
+    if ended.is_ok() {
+        // What a plugin leaves running on purpose, such as a DHCP client, stays.
+        group.living = false;
+    } else {
+        group.kill();
+        timeout(REAP, group.child.wait()).await.ok();
+    }
+    ended
 }
 
 async fn start(program: &Path, environment: &[(&str, OsString)]) -> io::Result<Child> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle, spawn_blocking};
 use tracing::{info, warn};
 
 use crate::attachment::{Attachment, AttachmentId};
@@ -101,7 +101,7 @@ impl Cni {
     /// Makes an attachment. On failure everything is undone; what can't be undone now is tried again later.
     pub async fn add(&self, attachment: Attachment) -> Result<AddResult, Error> {
         let inner = self.inner.clone();
-        in_own_task(async move { inner.add(attachment).await }).await
+        joined(tokio::spawn(async move { inner.add(attachment).await })).await
     }
 
     /// Undoes an attachment, with the configuration and arguments it was made with. Waits for its
@@ -109,13 +109,13 @@ impl Cni {
     /// with the network of now, as well as that goes.
     pub async fn del(&self, attachment: Attachment) -> Result<(), Error> {
         let inner = self.inner.clone();
-        in_own_task(async move { inner.del(attachment).await }).await
+        joined(tokio::spawn(async move { inner.del(attachment).await })).await
     }
 
     /// Whether an attachment is as it was made.
     pub async fn check(&self, id: &AttachmentId) -> Result<(), Error> {
         let (inner, id) = (self.inner.clone(), id.clone());
-        in_own_task(async move { inner.check(&id).await }).await
+        joined(tokio::spawn(async move { inner.check(&id).await })).await
     }
 
     /// All attachments of this owner that were made or begun, from their records.
@@ -137,8 +137,8 @@ impl Cni {
 }
 
 /// A panic of the task is the caller's.
-async fn in_own_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work).await {
+async fn joined<T>(task: JoinHandle<T>) -> T {
+    match task.await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
@@ -229,8 +229,7 @@ impl Inner {
 
     async fn save(&self, saved: &SavedAttachment) -> Result<(), Error> {
         let (cache, saved) = (self.cache.clone(), saved.clone());
-        let write = tokio::task::spawn_blocking(move || cache.save(&saved));
-        write.await.expect("writing a record does not panic")
+        joined(spawn_blocking(move || cache.save(&saved))).await
     }
 }
 

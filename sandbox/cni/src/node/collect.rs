@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio::task::JoinSet;
 use tracing::info;
 
-use super::{Cni, Inner, failed, in_own_task, warn_failed};
+use super::{Cni, Inner, failed, joined, warn_failed};
 use crate::attachment::AttachmentId;
 use crate::cache::SavedAttachment;
 use crate::error::Error;
@@ -34,12 +34,12 @@ impl Cni {
         F: FnOnce() -> BTreeSet<AttachmentId> + Send + 'static,
     {
         let inner = self.inner.clone();
-        in_own_task(async move {
+        joined(tokio::spawn(async move {
             let waited = inner.config.query_timeout;
             let alone = inner.turns.alone(waited).await;
             let alone = alone.ok_or(Error::Busy { waited })?;
             inner.collect(&alone, valid()).await
-        })
+        }))
         .await
     }
 }

@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use tokio::task::spawn_blocking;
 use tracing::info;
 
-use super::{Cni, Inner, in_own_task};
+use super::{Cni, Inner, joined};
 use crate::cidr::Cidr;
 use crate::conf_dir;
 use crate::error::{ConfigError, Error, Invalid};
@@ -37,7 +38,7 @@ impl Cni {
     pub async fn set_pod_cidr(&self, cidrs: &str) -> Result<PodCidrOutcome, Error> {
         let cidrs = parse(cidrs)?;
         let inner = self.inner.clone();
-        in_own_task(async move { inner.set_pod_cidr(cidrs) }).await
+        joined(spawn_blocking(move || inner.set_pod_cidr(cidrs))).await
     }
 }
 
