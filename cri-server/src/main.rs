@@ -104,7 +104,7 @@ async fn serve(config: Config) -> Result<()> {
 async fn open(config: Config) -> Result<std::sync::Arc<CriServer>> {
     let state = State::open(&config.state_dir.join("state.db"))?;
     let images = image_service::Images::open(config.images.clone()).await?;
-    let network = Network::open(config.network.clone())?;
+    let network = Network::open(config.network.clone()).await?;
     let handlers = Handlers::open(&config);
     let parts = Parts {
         config,

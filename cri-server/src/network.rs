@@ -1,117 +1,81 @@
-//! The network of a pod: its namespace is made, configured, and released.
-//!
-//! Without a network plugin a pod's namespace has a loopback interface and nothing else.
+//! The network of a pod: its namespace is made, connected by the node's plugins, and released.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use cni::{Attachment, Cni, Readiness};
+use parking_lot::Mutex;
 use rustix::mount::UnmountFlags;
-use sandbox::{Kind, SandboxId};
-use serde::{Deserialize, Serialize};
+use sandbox::SandboxId;
 use tracing::{info, warn};
 
 use crate::error::chain;
-use crate::pods::SavedNetwork;
+use crate::pods::{SavedNetwork, SavedPod};
 
+pub use config::{CniConfig, Config, Mode};
+pub use error::NetworkError;
+pub use wishes::Wishes;
+
+mod config;
+mod error;
 mod loopback;
 mod namespace;
-
-/// What an operator may set for pods' networks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Who connects pods.
-    pub mode: Mode,
-    /// Directory where the network namespaces of pods can be found by name, as `ip netns` does.
-    pub namespace_dir: PathBuf,
-}
-
-/// Who connects pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// Nobody: each pod has a namespace with a loopback interface only.
-    Loopback,
-}
-
-impl Config {
-    /// All that is wrong with it, one sentence each.
-    pub fn validate(&self) -> Vec<String> {
-        let dir = &self.namespace_dir;
-        let mistake = format!("network: namespace_dir = {dir:?} is not an absolute path");
-        if dir.is_absolute() {
-            Vec::new()
-        } else {
-            vec![mistake]
-        }
-    }
-}
-
-/// A pod's network could not be made or released.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// The directory of namespaces is not usable.
-    #[error("make {path}, where network namespaces go")]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The namespace could not be made.
-    #[error("{doing} for network namespace {path}")]
-    Create {
-        /// Which step.
-        doing: &'static str,
-        /// Where it was to be.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The namespace could not be given back.
-    #[error("release network namespace {path}")]
-    Release {
-        /// Where it is.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-}
-
-impl NetworkError {
-    /// What kind of failure it is.
-    pub fn kind(&self) -> Kind {
-        Kind::Internal
-    }
-}
+mod wishes;
 
 /// Makes and releases the networks of pods.
 #[derive(Clone, Debug)]
 pub struct Network {
     config: Config,
+    /// The node's plugins; none in mode `loopback`.
+    cni: Option<Cni>,
+    /// Pods that have a network, or are about to: what others have is garbage.
+    pods: Arc<Mutex<BTreeSet<SandboxId>>>,
 }
 
 /// Namespaces of ours begin like this; others in the same directory are none of our business.
 const PREFIX: &str = "bulkhead-";
 
 impl Network {
-    /// Prepares this node for networks of pods.
-    pub fn open(config: Config) -> Result<Self, NetworkError> {
+    /// Prepares this node for networks of pods. There need not be a network yet.
+    pub async fn open(config: Config) -> Result<Self, NetworkError> {
         let path = &config.namespace_dir;
         std::fs::create_dir_all(path).map_err(|source| NetworkError::Directory {
             path: path.clone(),
             source,
         })?;
-        Ok(Self { config })
+        let cni = match config.mode {
+            Mode::Cni => Some(Cni::open(config.cni.words()).await?),
+            Mode::Loopback => None,
+        };
+        Ok(Self {
+            config,
+            cni,
+            pods: Arc::default(),
+        })
     }
 
-    /// Whether pods can be connected, in words.
-    pub fn explain(&self) -> &'static str {
-        match self.config.mode {
-            Mode::Loopback => {
-                "network.mode is \"loopback\": pods have a loopback interface and no other"
-            }
+    /// Whether pods can be connected. Runs nothing and waits for nothing.
+    pub fn readiness(&self) -> NetworkReadiness {
+        let Some(cni) = &self.cni else {
+            return NetworkReadiness {
+                ready: true,
+                reason: "LoopbackOnly",
+                message:
+                    "network.mode is \"loopback\": pods have a loopback interface and no other"
+                        .to_owned(),
+            };
+        };
+        let readiness = cni.readiness();
+        NetworkReadiness {
+            ready: readiness.is_ready(),
+            reason: match readiness {
+                Readiness::Ready { .. } => "",
+                // The word that the kubelet and its users know.
+                Readiness::NotReady { .. } => "NetworkPluginNotReady",
+            },
+            message: readiness.to_string(),
         }
     }
 
@@ -122,28 +86,69 @@ impl Network {
 
     /// Makes the namespace of a pod, with its loopback interface up.
     pub async fn create(&self, id: &SandboxId) -> Result<PathBuf, NetworkError> {
+        self.pods.lock().insert(id.clone());
         let path = self.namespace_of(id);
         namespace::create(path.clone()).await?;
         Ok(path)
     }
 
-    /// Connects a namespace, and tells its addresses.
-    pub async fn configure(&self, _namespace: &Path) -> Result<Vec<String>, NetworkError> {
-        match self.config.mode {
-            Mode::Loopback => Ok(Vec::new()),
-        }
+    /// Connects a pod's namespace, and tells the pod's addresses, the main one first.
+    pub async fn connect(
+        &self,
+        pod: &SavedPod,
+        namespace: &Path,
+        wishes: &Wishes,
+    ) -> Result<Vec<String>, NetworkError> {
+        let Some(cni) = &self.cni else {
+            return Ok(Vec::new());
+        };
+        let namespace = namespace.to_string_lossy();
+        let attachment = wishes
+            .attachment(pod, &namespace)
+            .map_err(cni::Error::from)?;
+        let result = cni.add(attachment).await?;
+        let ips = result.ips_of(wishes::INTERFACE);
+        Ok(ips.map(|ip| ip.to_string()).collect())
     }
 
     /// Gives back what a pod had. Idempotent; a pod in the node's network had nothing.
-    pub async fn release(&self, network: &SavedNetwork) -> Result<(), NetworkError> {
-        match &network.namespace {
-            Some(path) => release(path),
-            None => Ok(()),
+    pub async fn release(
+        &self,
+        id: &SandboxId,
+        network: &SavedNetwork,
+    ) -> Result<(), NetworkError> {
+        let Some(namespace) = &network.namespace else {
+            return Ok(());
+        };
+        if let Some(cni) = &self.cni {
+            let id = wishes::id(id).map_err(cni::Error::from)?;
+            cni.del(Attachment::new(id, namespace)).await?;
+        }
+        release(namespace)?;
+        self.pods.lock().remove(id);
+        Ok(())
+    }
+
+    /// Tells plugins that have to know it the pod CIDR of this node.
+    pub async fn set_pod_cidr(&self, cidrs: &str) -> Result<(), NetworkError> {
+        if let Some(cni) = &self.cni {
+            let outcome = cni.set_pod_cidr(cidrs).await?;
+            info!(cidrs, ?outcome, "kubelet told the pod CIDR");
+        }
+        Ok(())
+    }
+
+    /// Releases all that is ours but what the pods in `keep` have: namespaces now, attachments in
+    /// the background, because plugins may take long.
+    pub fn sweep(&self, keep: &BTreeSet<SandboxId>) {
+        *self.pods.lock() = keep.clone();
+        self.sweep_namespaces(keep);
+        if let Some(cni) = &self.cni {
+            tokio::spawn(collect(cni.clone(), self.pods.clone()));
         }
     }
 
-    /// Releases all namespaces of ours but those of the pods in `keep`.
-    pub fn sweep(&self, keep: &BTreeSet<SandboxId>) {
+    fn sweep_namespaces(&self, keep: &BTreeSet<SandboxId>) {
         let entries = std::fs::read_dir(&self.config.namespace_dir)
             .into_iter()
             .flatten();
@@ -162,6 +167,41 @@ impl Network {
             }
         }
     }
+}
+
+/// Undoes attachments of pods that are gone: what a crash left at once, and once more when the
+/// network is there, so that plugins do the same with what they keep.
+async fn collect(cni: Cni, pods: Arc<Mutex<BTreeSet<SandboxId>>>) {
+    for wait in [false, true] {
+        if wait {
+            cni.ready().await;
+        }
+        let pods = pods.clone();
+        let valid = move || pods.lock().iter().flat_map(wishes::id).collect();
+        match cni.gc(valid).await {
+            Ok(report) if report.undone.is_empty() && report.left.is_empty() => {}
+            Ok(report) => info!(
+                undone = report.undone.len(),
+                left = report.left.len(),
+                "network attachments without a pod"
+            ),
+            Err(error) => warn!(
+                error = chain(&error),
+                "network attachments are not collected"
+            ),
+        }
+    }
+}
+
+/// Whether pods can be connected, as `Status` tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkReadiness {
+    /// They can.
+    pub ready: bool,
+    /// One word for programs; may be empty.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
 }
 
 fn release(path: &Path) -> Result<(), NetworkError> {

@@ -9,6 +9,7 @@ use sandbox::{Features, SandboxId, SandboxSpec};
 
 use crate::container_spec::check_dns;
 use crate::error::{Error, Kind, Result};
+use crate::network::Wishes;
 use crate::pods::{Dns, PodKey, PodState, SavedNetwork, SavedPod};
 use crate::resources;
 
@@ -22,6 +23,8 @@ pub struct SandboxPlan {
     pub pod: SavedPod,
     /// It gets a network namespace of its own.
     pub own_network: bool,
+    /// What it wants of that.
+    pub network: Wishes,
     sysctls: BTreeMap<String, String>,
     cgroup_parent: String,
 }
@@ -64,11 +67,13 @@ impl SandboxPlan {
             overhead: resources::from_cri(linux.overhead.as_ref())?,
             sandbox: None,
         };
+        let cgroup_parent = cgroup_parent(&linux.cgroup_parent)?;
         Ok(Self {
             pod,
             own_network: !sharing.host_network,
+            network: Wishes::new(config, &cgroup_parent)?,
             sysctls: linux.sysctls,
-            cgroup_parent: cgroup_parent(&linux.cgroup_parent)?,
+            cgroup_parent,
         })
     }
 

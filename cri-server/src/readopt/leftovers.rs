@@ -46,7 +46,7 @@ pub(super) async fn undo_container(
 
 /// Removes what there is of a pod whose making was cut short; its sandbox is swept by its kind.
 pub(super) async fn undo_pod(server: &Arc<CriServer>, pod: &SavedPod) -> Result<()> {
-    server.network.release(&pod.network).await?;
+    server.network.release(&pod.id, &pod.network).await?;
     server.state.delete::<SavedPod>(&pod.id.0).await?;
     info!(pod_id = %pod.id, "half-made pod is removed");
     Ok(())

@@ -12,6 +12,7 @@ use crate::clock::now_ns;
 use crate::error::{Doing, Error, Result};
 use crate::in_flight::Fingerprint;
 use crate::kept::Kept;
+use crate::network::Wishes;
 use crate::pods::{Pod, PodEvent, PodKey, PodState, SavedPod};
 use crate::rollback::Rollback;
 use crate::sandbox_spec::SandboxPlan;
@@ -106,7 +107,7 @@ async fn steps(
     });
 
     make_directories(server, &saved, undo).await?;
-    connect(server, &mut saved, undo).await?;
+    connect(server, &mut saved, &plan.network, undo).await?;
     let spec = plan.spec(saved.network.namespace.clone(), server.pod_dir(&saved.id));
     let sandbox = sandboxer.create(spec).await.doing("make the sandbox")?;
     let made = sandbox.clone();
@@ -145,15 +146,20 @@ async fn make_directories(server: &CriServer, pod: &SavedPod, undo: &mut Rollbac
     Ok(())
 }
 
-async fn connect(server: &CriServer, pod: &mut SavedPod, undo: &mut Rollback) -> Result<()> {
+async fn connect(
+    server: &CriServer,
+    pod: &mut SavedPod,
+    wishes: &Wishes,
+    undo: &mut Rollback,
+) -> Result<()> {
     if pod.network.namespace.is_none() {
         return Ok(());
     }
-    let (network, given) = (server.network.clone(), pod.network.clone());
+    let (network, id, given) = (server.network.clone(), pod.id.clone(), pod.network.clone());
     undo.on_failure("release the network", async move {
-        network.release(&given).await
+        network.release(&id, &given).await
     });
     let namespace = server.network.create(&pod.id).await?;
-    pod.network.ips = server.network.configure(&namespace).await?;
+    pod.network.ips = server.network.connect(pod, &namespace, wishes).await?;
     Ok(())
 }

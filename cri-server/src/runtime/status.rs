@@ -65,11 +65,12 @@ fn runtime_ready(handlers: &[HandlerStatus]) -> RuntimeCondition {
 }
 
 fn network_ready(server: &CriServer) -> RuntimeCondition {
+    let readiness = server.network.readiness();
     RuntimeCondition {
         r#type: "NetworkReady".into(),
-        status: true,
-        reason: "LoopbackOnly".into(),
-        message: server.network.explain().into(),
+        status: readiness.ready,
+        reason: readiness.reason.into(),
+        message: readiness.message,
     }
 }
 
@@ -98,7 +99,10 @@ fn info(server: &CriServer, handlers: &[HandlerStatus]) -> BTreeMap<String, Stri
     [
         ("config", config.to_string()),
         ("handlers", json!(states).to_string()),
-        ("network", json!(server.network.explain()).to_string()),
+        (
+            "network",
+            json!(server.network.readiness().message).to_string(),
+        ),
     ]
     .map(|(name, value)| (name.to_string(), value))
     .into()

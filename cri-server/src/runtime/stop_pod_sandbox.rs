@@ -40,7 +40,8 @@ pub(crate) async fn stop(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result<()> 
         }
     }
     watch::end_all(server, pod, "its pod was stopped").await;
-    server.network.release(&pod.record.get().network).await?;
+    let network = pod.record.get().network.clone();
+    server.network.release(&pod.id, &network).await?;
     Ok(())
 }
 

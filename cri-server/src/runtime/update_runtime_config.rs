@@ -2,23 +2,20 @@
 
 use std::sync::Arc;
 
-use cri_api::v1::{UpdateRuntimeConfigRequest, UpdateRuntimeConfigResponse};
-use tracing::info;
-
 use crate::CriServer;
 use crate::error::Result;
+use cri_api::v1::{UpdateRuntimeConfigRequest, UpdateRuntimeConfigResponse};
 
-/// Network plugins have their own ways to learn it; an error would only be retried.
+/// Only a network that is made from a template wants to know it.
 pub(super) async fn update_runtime_config(
-    _: Arc<CriServer>,
+    server: Arc<CriServer>,
     request: UpdateRuntimeConfigRequest,
 ) -> Result<UpdateRuntimeConfigResponse> {
     let network = request
         .runtime_config
         .and_then(|config| config.network_config);
-    info!(
-        pod_cidr = network.map(|network| network.pod_cidr),
-        "kubelet told the pod CIDR"
-    );
+    if let Some(network) = network {
+        server.network.set_pod_cidr(&network.pod_cidr).await?;
+    }
     Ok(UpdateRuntimeConfigResponse {})
 }

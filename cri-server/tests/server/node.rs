@@ -288,7 +288,7 @@ async fn parts(config: Config, world: World) -> Parts {
     Parts {
         handlers: Handlers::new([("memory".into(), sandboxer)].into(), "memory"),
         images: Images::open(config.images.clone()).await.unwrap(),
-        network: Network::open(config.network.clone()).unwrap(),
+        network: Network::open(config.network.clone()).await.unwrap(),
         state: State::open(&config.state_dir.join("state.db")).unwrap(),
         config,
     }
@@ -299,7 +299,7 @@ fn config(directory: &Path) -> Config {
     std::fs::create_dir_all(at("state")).unwrap();
     let text = format!(
         "socket = {:?}\nstate_dir = {:?}\nruntime_dir = {:?}\nadopt_timeout_s = 2\nstop_timeout_s = 2\n\
-         [network]\nnamespace_dir = {:?}\n[images]\nroot_dir = {:?}\nrun_dir = {:?}\nhosts_dirs = []\n\
+         [network]\nmode = \"loopback\"\nnamespace_dir = {:?}\n[images]\nroot_dir = {:?}\nrun_dir = {:?}\nhosts_dirs = []\n\
          min_free_mib = 0\nretries = 0",
         at("run/cri.sock"),
         at("state"),

@@ -91,8 +91,10 @@ impl Cni {
     /// Waits until attachments can be made.
     pub async fn ready(&self) {
         let mut seen = self.inner.seen.clone();
-        let ready = seen.wait_for(|state| state.readiness().is_ready()).await;
-        if ready.is_err() {
+        let ready = seen.wait_for(|state| state.readiness().is_ready());
+        // What it returns locks the state, and must not be held any longer.
+        let watched = ready.await.is_ok();
+        if !watched {
             // The survey ends with the runtime only.
             std::future::pending::<()>().await;
         }

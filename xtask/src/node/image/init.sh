@@ -33,6 +33,7 @@ modprobe -a virtio_blk virtio_net vhost_net vhost_vsock tun erofs overlay loop b
 
 echo node > /proc/sys/kernel/hostname
 echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
 echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables
 echo 8192 > /proc/sys/fs/inotify/max_user_instances
 ip link set lo up

@@ -9,12 +9,17 @@ const PROGRAM: u32 = 0o755;
 const DATA: u32 = 0o644;
 
 /// Path, content and mode.
-const FILES: [(&str, &str, u32); 7] = [
+const FILES: [(&str, &str, u32); 8] = [
     ("lib/bulkhead-node/init", include_str!("init.sh"), PROGRAM),
     ("etc/ssh/sshd_config", include_str!("sshd_config"), DATA),
     (
         "etc/docker/registry/config.yml",
         include_str!("registry.yml"),
+        DATA,
+    ),
+    (
+        "etc/cni/net.d/10-node.conflist",
+        include_str!("10-node.conflist"),
         DATA,
     ),
     ("etc/crictl.yaml", include_str!("crictl.yaml"), DATA),
