@@ -25,7 +25,7 @@ pub(crate) use table::Table;
 pub(crate) use translate::{Files, to_request};
 pub(crate) use words::{quoted, refused};
 
-use crate::{ContainerExit, ContainerId, Kind, Result, RunState, Signal};
+use crate::{Connection, ContainerExit, ContainerId, Kind, Result, RunState, Signal};
 
 /// How long the killed may take to be reported dead.
 const BURIAL_LIMIT: Duration = Duration::from_secs(10);
@@ -92,6 +92,12 @@ impl Agent {
                 Err(refused(error))
             }
         }
+    }
+
+    /// Connects to a TCP port inside.
+    pub(crate) async fn dial(&self, port: u16) -> Result<Connection> {
+        let session = self.client.dial(port).await.map_err(refused)?;
+        Ok(streams::connection(session))
     }
 
     /// Takes back the containers that were made before a restart of ours, by what the agent says of them.

@@ -66,6 +66,7 @@ const CHECKS: &[(&str, Check)] = &checks! {
         a_reopened_log_gets_what_comes_later,
         exec_has_streams_and_a_code,
         exec_hands_on_more_than_any_buffer_holds,
+        a_port_inside_is_reached_and_a_closed_one_is_refused,
         exec_that_takes_too_long_is_killed_alone,
         exec_that_nobody_waits_for_is_killed,
         attach_sees_what_comes_and_can_write;

@@ -38,7 +38,7 @@ mod supervisor;
 
 pub use error::{Error, Kind, Result};
 pub use process::{
-    ContainerExit, ContainerStatus, ExecExit, ExecSpec, Process, RunState, SandboxExit,
+    Connection, ContainerExit, ContainerStatus, ExecExit, ExecSpec, Process, RunState, SandboxExit,
 };
 pub use saved::SavedSandbox;
 pub use spec::{
@@ -82,6 +82,9 @@ pub trait Sandbox: Send + Sync {
 
     /// Changes the limits of the whole sandbox.
     async fn update(&self, resources: Resources) -> Result<()>;
+
+    /// Connects to a TCP port as a process inside would connect to localhost, over either IP version.
+    async fn dial(&self, port: u16) -> Result<Connection>;
 
     /// What it uses, as a whole.
     async fn stats(&self) -> Result<SandboxStats>;

@@ -38,6 +38,14 @@ pub struct Process {
     pub exit: oneshot::Receiver<ExecExit>,
 }
 
+/// A TCP connection into a sandbox. Shutting the writer down half-closes it; dropping both ends it.
+pub struct Connection {
+    /// What the other side sends.
+    pub reader: Pin<Box<dyn AsyncRead + Send>>,
+    /// What it is sent.
+    pub writer: Pin<Box<dyn AsyncWrite + Send>>,
+}
+
 /// How an exec'd process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecExit {

@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sandbox::process::ExecExit;
 use sandbox::{
-    Container, ContainerExit, ContainerId, ContainerSpec, ContainerStats, ContainerStatus, Error,
-    ExecSpec, Features, ImageForm, Kind, Process, Resources, Result, RunState, Sandbox,
-    SandboxExit, SandboxId, SandboxSpec, SandboxStats, Sandboxer, SavedSandbox, Signal,
+    Connection, Container, ContainerExit, ContainerId, ContainerSpec, ContainerStats,
+    ContainerStatus, Error, ExecSpec, Features, ImageForm, Kind, Process, Resources, Result,
+    RunState, Sandbox, SandboxExit, SandboxId, SandboxSpec, SandboxStats, Sandboxer, SavedSandbox,
+    Signal,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -254,6 +255,11 @@ impl Sandbox for Handle {
             .insert(spec.id.clone(), workload.clone());
         self.world.0.things.lock().container_specs.push(spec);
         Ok(self.container(workload))
+    }
+
+    async fn dial(&self, port: u16) -> Result<Connection> {
+        let doing = format!("connect to port {port}");
+        Err(Error::new(Kind::Unavailable, doing))
     }
 
     async fn adopt_container(&self, id: &ContainerId) -> Result<Arc<dyn Container>> {

@@ -4,14 +4,17 @@
 //! stops reading from the process. In the other direction it is the same.
 
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use agent_api::client::Session;
-use agent_api::v1::{self, stream_input::Input, stream_output::Output};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use agent_api::client::{DialSession, Session};
+use agent_api::v1::{self, dial_input, dial_output, stream_input::Input, stream_output::Output};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
 
-use crate::{ExecExit, ExecSpec, Process};
+use crate::{Connection, ExecExit, ExecSpec, Process};
 
 /// Bytes of each stream that may wait here.
 const PIPE: usize = 64 * 1024;
@@ -68,6 +71,83 @@ async fn pump_stdin(mut stdin: DuplexStream, input: mpsc::Sender<v1::StreamInput
         let over = matches!(message, Input::StdinEnd(_));
         if send(&input, message).await.is_err() || over {
             return;
+        }
+    }
+}
+
+/// The two directions of a connection into a sandbox.
+pub(super) fn connection(session: DialSession) -> Connection {
+    let (reader, sink) = duplex(PIPE);
+    let (writer, source) = duplex(PIPE);
+    let (read, reader_gone) = oneshot::channel();
+    let DialSession { input, output } = session;
+    tokio::spawn(pump_in(source, input));
+    tokio::spawn(async move {
+        tokio::select! {
+            () = pump_out(output, sink) => {}
+            _ = reader_gone => {}
+        }
+    });
+    let reader = Reader {
+        reader,
+        _read: read,
+    };
+    Connection {
+        reader: Box::pin(reader),
+        writer: Box::pin(writer),
+    }
+}
+
+/// The reading half of a connection; it is known at once when it is dropped, not only when the other
+/// side sends something.
+struct Reader {
+    reader: DuplexStream,
+    _read: oneshot::Sender<()>,
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.reader).poll_read(context, buffer)
+    }
+}
+
+/// Until we have sent everything. The end of the connection is told by the end of the call's input,
+/// which only comes when the reader is gone, too.
+async fn pump_in(mut source: DuplexStream, input: mpsc::Sender<v1::DialInput>) {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let message = match source.read(&mut chunk).await {
+            Ok(len) if len > 0 => dial_input::Input::Data(chunk[..len].to_vec().into()),
+            _ => dial_input::Input::End(v1::Empty {}),
+        };
+        let over = matches!(message, dial_input::Input::End(_));
+        let message = v1::DialInput {
+            input: Some(message),
+        };
+        if input.send(message).await.is_err() {
+            return;
+        }
+        if over {
+            return input.closed().await;
+        }
+    }
+}
+
+/// Until the other side has sent everything, or nobody reads any more.
+async fn pump_out(mut output: Streaming<v1::DialOutput>, mut sink: DuplexStream) {
+    while let Ok(Some(message)) = output.message().await {
+        match message.output {
+            Some(dial_output::Output::Data(bytes)) => {
+                if sink.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            Some(dial_output::Output::End(_)) => return,
+            Some(dial_output::Output::Connected(_)) | None => {}
         }
     }
 }

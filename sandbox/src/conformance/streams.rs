@@ -114,6 +114,28 @@ pub(super) async fn exec_hands_on_more_than_any_buffer_holds(bench: Arc<dyn Benc
     pod.end().await;
 }
 
+pub(super) async fn a_port_inside_is_reached_and_a_closed_one_is_refused(bench: Arc<dyn Bench>) {
+    let pod = Pod::new(bench, "dial").await;
+    pod.run("c", "nc -l -p 4711 -e cat").await;
+    // It takes a moment until somebody listens.
+    let connection = loop {
+        match pod.sandbox.dial(4711).await {
+            Ok(connection) => break connection,
+            Err(error) => assert_eq!(error.kind(), crate::Kind::Unavailable, "{}", error.chain()),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let (mut reader, mut writer) = (connection.reader, connection.writer);
+    writer.write_all(b"there and back").await.unwrap();
+    writer.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    within(reader.read_to_end(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"there and back");
+    let refused = pod.sandbox.dial(4712).await.err().unwrap();
+    assert!(refused.chain().contains("4712"), "{}", refused.chain());
+    pod.end().await;
+}
+
 pub(super) async fn exec_that_takes_too_long_is_killed_alone(bench: Arc<dyn Bench>) {
     let pod = Pod::new(bench, "timeout").await;
     let container = pod.run("c", "sleep 1000").await;

@@ -15,8 +15,8 @@ use crate::ending::Ending;
 use crate::leftovers::Leftovers;
 use crate::supervisor::LogFile;
 use crate::{
-    Container, ContainerId, ContainerSpec, Error, Kind, Resources, Result, Sandbox, SandboxExit,
-    SandboxId, SandboxStats, SavedSandbox,
+    Connection, Container, ContainerId, ContainerSpec, Error, Kind, Resources, Result, Sandbox,
+    SandboxExit, SandboxId, SandboxStats, SavedSandbox,
 };
 
 /// An agent without containers ends at once; after this it is killed.
@@ -168,6 +168,11 @@ impl Sandbox for NamespacedSandbox {
             Parent::Ours => Limits::of_pod(&resources, overhead),
             Parent::Kubelet => Limits::within_kubelets(&resources, overhead),
         })
+    }
+
+    async fn dial(&self, port: u16) -> Result<Connection> {
+        self.alive("connect to a port")?;
+        self.shared.launched.agent.dial(port).await
     }
 
     async fn stats(&self) -> Result<SandboxStats> {

@@ -23,8 +23,8 @@ use crate::leftovers::Leftovers;
 use crate::sizing::size;
 use crate::supervisor::LogFile;
 use crate::{
-    Container, ContainerId, ContainerSpec, Error, Kind, Resources, Result, Sandbox, SandboxExit,
-    SandboxId, SandboxStats, SavedSandbox,
+    Connection, Container, ContainerId, ContainerSpec, Error, Kind, Resources, Result, Sandbox,
+    SandboxExit, SandboxId, SandboxStats, SavedSandbox,
 };
 
 /// A guest without containers powers off at once; after this it is ended.
@@ -288,6 +288,11 @@ impl Sandbox for VmSandbox {
             &launched.overhead,
         );
         launched.cgroup.apply(&limits)
+    }
+
+    async fn dial(&self, port: u16) -> Result<Connection> {
+        self.alive("connect to a port")?;
+        self.shared.launched.agent.dial(port).await
     }
 
     async fn stats(&self) -> Result<SandboxStats> {
