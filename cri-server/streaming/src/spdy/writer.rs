@@ -1,0 +1,78 @@
+//! What goes to the client: answers first, then data.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::frame;
+use super::header_block::Deflater;
+use super::streams::Streams;
+use crate::activity::Activity;
+use crate::conversation::Talk;
+
+/// An answer to the client. Headers are compressed when it is written, in the order of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// `SYN_REPLY` for a stream.
+    Reply(u32),
+    /// `RST_STREAM` for a stream, with a status.
+    Reset(u32, u32),
+    /// `PING`, sent back.
+    Ping(u32),
+}
+
+/// The sending half of a connection.
+#[derive(Debug)]
+pub(crate) struct Writer<W> {
+    pub(super) io: W,
+    pub(super) deflater: Deflater,
+    pub(super) streams: Arc<Mutex<Streams>>,
+    pub(super) control: mpsc::Receiver<Control>,
+    pub(super) frames: mpsc::Receiver<Bytes>,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl<W: AsyncWrite + Unpin + Send> Talk for Writer<W> {
+    async fn talk(&mut self) -> std::io::Result<()> {
+        loop {
+            let mut bytes = tokio::select! {
+                biased;
+                Some(control) = self.control.recv() => self.encode(control),
+                frame = self.frames.recv() => match frame {
+                    Some(frame) => frame,
+                    None => return self.io.flush().await,
+                },
+            };
+            let len = bytes.len();
+            self.io.write_all_buf(&mut bytes).await?;
+            self.activity.sent(len);
+            if self.control.is_empty() && self.frames.is_empty() {
+                self.io.flush().await?;
+            }
+        }
+    }
+
+    async fn part(&mut self) -> std::io::Result<()> {
+        let mut bytes = BytesMut::new();
+        frame::put_go_away(&mut bytes, self.streams.lock().last());
+        self.io.write_all_buf(&mut bytes).await?;
+        self.io.shutdown().await
+    }
+}
+
+impl<W> Writer<W> {
+    fn encode(&mut self, control: Control) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(32);
+        match control {
+            Control::Reply(stream) => {
+                frame::put_syn_reply(&mut bytes, stream, &self.deflater.write(&[]));
+            }
+            Control::Reset(stream, status) => frame::put_rst_stream(&mut bytes, stream, status),
+            Control::Ping(id) => frame::put_ping(&mut bytes, id),
+        }
+        bytes.freeze()
+    }
+}
