@@ -37,6 +37,8 @@ pub struct Config {
     pub network: network::Config,
     /// Images.
     pub images: image_service::Config,
+    /// Where clients of exec, attach and port-forward connect, and for how long.
+    pub streaming: cri_streaming::Config,
     /// Runtime handlers by name.
     pub handlers: BTreeMap<String, HandlerConfig>,
     /// All of the above as it was read, for those who ask what is in force.
@@ -174,6 +176,7 @@ impl Config {
         mistakes.extend(self.containers.validate());
         mistakes.extend(self.network.validate());
         mistakes.extend(prefixed("images", self.images.validate()));
+        mistakes.extend(prefixed("streaming", self.streaming.validate()));
         for (name, handler) in &self.handlers {
             let place = format!("handlers.{name}");
             if name.is_empty() {

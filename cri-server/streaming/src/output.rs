@@ -36,6 +36,11 @@ impl Output {
         self.send(piece).await
     }
 
+    /// The end of each direction can be told by itself.
+    pub(crate) fn half_closes(&self) -> bool {
+        matches!(self, Self::Spdy(_))
+    }
+
     /// Says that nothing more comes on this stream.
     pub(crate) async fn finish(&self) {
         match self {

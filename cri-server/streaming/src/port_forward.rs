@@ -64,7 +64,11 @@ async fn copy(connection: Connection, inbox: DuplexStream, data: &Output) -> Res
     let outward = async {
         let copied = copy_out(&mut reader, data).await;
         data.finish().await;
-        copied.map_err(|Gone| Ended::ClientGone)
+        match copied {
+            // Where ends can't be told one by one, that of the port is the end of both.
+            Ok(()) if data.half_closes() => Ok(()),
+            Ok(()) | Err(Gone) => Err(Ended::Over),
+        }
     };
     let inward = async {
         match copy_in(inbox, &mut writer).await {
@@ -74,7 +78,7 @@ async fn copy(connection: Connection, inbox: DuplexStream, data: &Output) -> Res
         }
     };
     match tokio::try_join!(outward, inward) {
-        Ok(_) | Err(Ended::ClientGone) => Ok(()),
+        Ok(_) | Err(Ended::Over) => Ok(()),
         Err(Ended::Port(error)) => Err(error.into()),
     }
 }
@@ -91,7 +95,9 @@ async fn reset(was_reset: Option<oneshot::Receiver<()>>) {
 }
 
 enum Ended {
-    ClientGone,
+    /// One side is gone, and the other would talk to nobody.
+    Over,
+    /// The port can't be written to.
     Port(io::Error),
 }
 

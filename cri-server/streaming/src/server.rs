@@ -171,3 +171,6 @@ fn base_url(config: &Config, address: SocketAddr) -> String {
     }
     format!("{scheme}://{host}:{port}")
 }
+
+#[cfg(test)]
+mod tests;
