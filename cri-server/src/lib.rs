@@ -7,8 +7,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cri_streaming::StreamingServer;
 use image_service::Images;
 use sandbox::{ContainerId, SandboxId};
+use tokio::sync::OnceCell;
 
 mod apparmor;
 pub mod cli;
@@ -38,6 +40,7 @@ pub mod sandbox_spec;
 mod seccomp_filters;
 pub mod server;
 pub mod state;
+mod streaming;
 mod watch;
 
 use config::Config;
@@ -58,6 +61,8 @@ pub struct CriServer {
     pub(crate) images: Images,
     pub(crate) network: Network,
     pub(crate) state: State,
+    /// Who serves exec, attach and port-forward; set once everything is taken back.
+    pub(crate) streaming: OnceCell<StreamingServer>,
     pub(crate) pods: Pods,
     pub(crate) containers: Containers,
     pub(crate) seccomp: SeccompFilters,
@@ -96,6 +101,7 @@ impl CriServer {
             images,
             network,
             state,
+            streaming: OnceCell::new(),
             pods: Pods::default(),
             containers: Containers::default(),
             seccomp: SeccompFilters::default(),
@@ -104,6 +110,7 @@ impl CriServer {
             container_calls: Arc::default(),
         });
         readopt::readopt(&server).await?;
+        streaming::open(&server).await?;
         Ok(server)
     }
 

@@ -15,9 +15,11 @@ use crate::grpc_status::unimplemented;
 use crate::instrument::Rpc::{Change, Poll};
 use crate::instrument::call;
 
+mod attach;
 mod container_stats;
 mod container_status;
 pub(crate) mod create_container;
+mod exec;
 mod exec_sync;
 mod list_container_stats;
 mod list_containers;
@@ -25,6 +27,7 @@ mod list_pod_sandbox;
 mod list_pod_sandbox_stats;
 mod pod_sandbox_stats;
 mod pod_sandbox_status;
+mod port_forward;
 pub(crate) mod remove_container;
 pub(crate) mod remove_pod_sandbox;
 mod reopen_container_log;
@@ -155,14 +158,17 @@ impl RuntimeService for Runtime {
     }
 
     // Not served; the kubelet does without.
-    async fn exec(&self, _: Request<ExecRequest>) -> Answer<ExecResponse> {
-        Err(unimplemented("Exec"))
+    async fn exec(&self, r: Request<ExecRequest>) -> Answer<ExecResponse> {
+        let container = |r: &ExecRequest| r.container_id.clone();
+        call(&self.0, Change("Exec"), container, r, exec::exec).await
     }
-    async fn attach(&self, _: Request<AttachRequest>) -> Answer<AttachResponse> {
-        Err(unimplemented("Attach"))
+    async fn attach(&self, r: Request<AttachRequest>) -> Answer<AttachResponse> {
+        let container = |r: &AttachRequest| r.container_id.clone();
+        call(&self.0, Change("Attach"), container, r, attach::attach).await
     }
-    async fn port_forward(&self, _: Request<PortForwardRequest>) -> Answer<PortForwardResponse> {
-        Err(unimplemented("PortForward"))
+    async fn port_forward(&self, r: Request<PortForwardRequest>) -> Answer<PortForwardResponse> {
+        let pod = |r: &PortForwardRequest| r.pod_sandbox_id.clone();
+        call(&self.0, Change("PortForward"), pod, r, port_forward::port_forward).await
     }
     async fn checkpoint_container(&self, _: Request<CheckpointContainerRequest>) -> Answer<CheckpointContainerResponse> {
         Err(unimplemented("CheckpointContainer"))

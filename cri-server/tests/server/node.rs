@@ -299,7 +299,7 @@ fn config(directory: &Path) -> Config {
     std::fs::create_dir_all(at("state")).unwrap();
     let text = format!(
         "socket = {:?}\nstate_dir = {:?}\nruntime_dir = {:?}\nadopt_timeout_s = 2\nstop_timeout_s = 2\n\
-         [network]\nmode = \"loopback\"\nnamespace_dir = {:?}\n[images]\nroot_dir = {:?}\nrun_dir = {:?}\nhosts_dirs = []\n\
+         [streaming]\naddress = \"127.0.0.1:0\"\n[network]\nmode = \"loopback\"\nnamespace_dir = {:?}\n[images]\nroot_dir = {:?}\nrun_dir = {:?}\nhosts_dirs = []\n\
          min_free_mib = 0\nretries = 0",
         at("run/cri.sock"),
         at("state"),
