@@ -1,11 +1,9 @@
 //! `cargo xtask check`: what review would say anyway.
 
-use crate::{debian, process, repository, tidy};
-use anyhow::{Result, bail};
-use std::process::Command;
+mod dependencies;
 
-/// The version of cargo-deny that CI and everybody else use.
-const CARGO_DENY: &str = "0.20.2";
+use crate::{debian, fuzz, process, tidy};
+use anyhow::{Result, bail};
 
 /// A part that passes or fails on its own.
 type Step = fn() -> Result<()>;
@@ -13,12 +11,13 @@ type Step = fn() -> Result<()>;
 /// Runs every step, also after one has failed, and names those that did.
 pub(crate) fn run() -> Result<()> {
     debian::install(&["protobuf-compiler"])?;
-    let steps: [(&str, Step); 5] = [
+    let steps: [(&str, Step); 6] = [
         ("formatting", formatting),
         ("tidy", tidy::run),
         ("clippy", clippy),
         ("documentation", documentation),
-        ("dependencies", dependencies),
+        ("dependencies", dependencies::graph),
+        ("advisories", dependencies::advisories),
     ];
     let mut failed = Vec::new();
     for (name, step) in steps {
@@ -35,7 +34,13 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn formatting() -> Result<()> {
-    process::run(process::cargo().args(["fmt", "--all", "--check"]))
+    process::run(process::cargo().args(["fmt", "--all", "--check"]))?;
+    for folder in fuzz::folders()? {
+        let mut cargo = process::cargo();
+        cargo.current_dir(folder).args(["fmt", "--check"]);
+        process::run(&mut cargo)?;
+    }
+    Ok(())
 }
 
 fn clippy() -> Result<()> {
@@ -50,26 +55,4 @@ fn documentation() -> Result<()> {
         .args(["doc", "--workspace", "--no-deps"])
         .env("RUSTDOCFLAGS", "-D warnings");
     process::run(&mut cargo)
-}
-
-/// Licences, sources and who may depend on what. Not the advisories: their database is elsewhere.
-fn dependencies() -> Result<()> {
-    let deny = repository::target("tools")?.join("bin/cargo-deny");
-    if !deny.exists() {
-        process::step("cargo: building cargo-deny (some minutes, once)");
-        let mut cargo = process::cargo();
-        cargo.args([
-            "install",
-            "--locked",
-            "--quiet",
-            "--version",
-            CARGO_DENY,
-            "cargo-deny",
-        ]);
-        process::run(cargo.arg("--root").arg(repository::target("tools")?))?;
-    }
-    let mut command = Command::new(&deny);
-    command.current_dir(repository::root());
-    command.args(["--all-features", "check", "--hide-inclusion-graph"]);
-    process::run(command.args(["bans", "licenses", "sources"]))
 }

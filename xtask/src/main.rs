@@ -5,6 +5,7 @@ mod check;
 mod critest;
 mod debian;
 mod demo;
+mod fuzz;
 mod guest;
 mod images;
 mod kernel_package;
@@ -47,6 +48,8 @@ enum Verb {
     Demo,
     /// CRI's conformance suite against the runtime in a node; results by group.
     Critest(critest::Options),
+    /// Hostile input against everything that reads it: executions and findings by target.
+    Fuzz(fuzz::Options),
     /// Builds crictl and critest into target/tools/.
     Tools,
     /// A whole Debian node under QEMU, where all privileged work happens.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::run(&options),
         Verb::Demo => demo::run(),
         Verb::Critest(options) => critest::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Check => check::run().map(|()| ExitCode::SUCCESS),
         Verb::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Verb::Tools => tools::run().map(|()| ExitCode::SUCCESS),

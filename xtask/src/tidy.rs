@@ -5,9 +5,11 @@
 mod architecture;
 mod config_keys;
 mod edges;
+mod manifest;
 mod rpcs;
 mod sources;
 mod unsafety;
+mod workspace;
 
 use crate::process;
 use anyhow::{Result, bail};
@@ -48,6 +50,7 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(config_keys::check(&all)?);
     findings.extend(edges::check()?);
     findings.extend(rpcs::check(&all)?);
+    findings.extend(workspace::check()?);
     for finding in &findings {
         process::say(&finding.to_string());
     }

@@ -1,11 +1,14 @@
 //! `cargo xtask tools`: crictl and critest, from the Go module `e2e/tools`, into `target/tools/`.
 
 mod go;
+mod pinned;
 
 use crate::{process, repository};
 use anyhow::{Context, Result};
 use std::fs;
 use std::process::Command;
+
+pub(crate) use pinned::Pinned;
 
 /// Builds what is missing or older than the versions that `go.mod` asks for.
 pub(crate) fn run() -> Result<()> {
