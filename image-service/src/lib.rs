@@ -17,6 +17,8 @@ mod config;
 mod configuration;
 mod digest;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod image;
 mod images;
 mod manifest;

@@ -7,6 +7,8 @@ mod challenge;
 mod client;
 mod credential;
 mod failure;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod hosts;
 mod hosts_toml;
 mod request;

@@ -12,6 +12,8 @@ mod console;
 mod event_loop;
 pub mod exit_code;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod inherited;
 mod io_thread;
 pub mod jail;

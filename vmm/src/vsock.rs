@@ -23,6 +23,8 @@ mod tick;
 mod token;
 mod visitors;
 
+#[cfg(fuzzing)]
+pub use mux::fuzzing::Streams;
 pub(crate) use mux::{Connect, Mux};
 
 /// Address of the guest: every guest's, since no guest sees another.

@@ -351,5 +351,7 @@ impl VsockBackend for Mux {
     }
 }
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
