@@ -2,10 +2,11 @@
 //!
 //! It does not judge taste.
 
-mod architecture;
 mod config_keys;
+mod documents;
 mod edges;
 mod manifest;
+mod readme;
 mod rpcs;
 mod sources;
 mod unsafety;
@@ -46,9 +47,10 @@ pub(crate) fn run() -> Result<()> {
         findings.extend(sources::check(source));
         findings.extend(unsafety::check(source));
     }
-    findings.extend(architecture::check(&all)?);
+    findings.extend(documents::check(&all)?);
     findings.extend(config_keys::check(&all)?);
     findings.extend(edges::check()?);
+    findings.extend(readme::check()?);
     findings.extend(rpcs::check(&all)?);
     findings.extend(workspace::check()?);
     for finding in &findings {

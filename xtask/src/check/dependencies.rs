@@ -43,8 +43,7 @@ pub(super) fn advisories() -> Result<()> {
         return Ok(());
     }
     let mut command = cargo_deny()?;
-    command.args(["check", "--disable-fetch", "--hide-inclusion-graph"]);
-    process::run(command.arg("advisories"))
+    process::run(command.args(["check", "--hide-inclusion-graph", "advisories"]))
 }
 
 fn cargo_deny() -> Result<Command> {

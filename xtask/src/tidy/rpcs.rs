@@ -18,16 +18,22 @@ const VERBS: [&str; 9] = [
 
 /// Every such file has its RPC in the definitions.
 pub(super) fn check(sources: &[Source]) -> Result<Vec<Finding>> {
-    let mut rpcs = Vec::new();
-    for path in definitions()? {
-        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        rpcs.extend(text.lines().filter_map(rpc).map(snake_case));
-    }
+    let rpcs: Vec<String> = names()?.iter().map(|name| snake_case(name)).collect();
     let paths = sources.iter().map(|source| source.path.as_str());
     Ok(paths
         .filter(|path| claims_too_much(path, &rpcs))
         .map(finding)
         .collect())
+}
+
+/// All RPCs of the definitions, as they are called there.
+pub(super) fn names() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for path in definitions()? {
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        names.extend(text.lines().filter_map(rpc).map(str::to_owned));
+    }
+    Ok(names)
 }
 
 fn finding(path: &str) -> Finding {
@@ -76,7 +82,7 @@ fn rpc(line: &str) -> Option<&str> {
         .map(str::trim)
 }
 
-fn snake_case(name: &str) -> String {
+pub(super) fn snake_case(name: &str) -> String {
     let mut snake = String::new();
     for (index, letter) in name.char_indices() {
         if letter.is_ascii_uppercase() && index > 0 {
