@@ -195,8 +195,14 @@ impl Mux {
     }
 
     fn remove(&mut self, ports: Ports) {
-        if let Some(stream) = self.streams.remove(&ports)
-            && let Some(fd) = stream.connection.end().fd()
+        let Some(stream) = self.streams.remove(&ports) else {
+            return;
+        };
+        // Else a guest that comes and goes, and takes nothing, makes the line longer and longer.
+        if stream.queued {
+            self.line.retain(|turn| *turn != ports);
+        }
+        if let Some(fd) = stream.connection.end().fd()
             && stream.watched.is_some()
         {
             unwatch(&self.events, fd);
@@ -344,10 +350,10 @@ impl VsockBackend for Mux {
     }
 
     fn reset(&mut self) {
-        let all: Vec<Ports> = self.streams.keys().copied().collect();
-        all.into_iter().for_each(|ports| self.remove(ports));
         self.line.clear();
         self.resets.clear();
+        let all: Vec<Ports> = self.streams.keys().copied().collect();
+        all.into_iter().for_each(|ports| self.remove(ports));
     }
 }
 

@@ -317,6 +317,18 @@ fn a_guest_begins_only_so_many_streams() {
 }
 
 #[test]
+fn a_guest_that_comes_and_goes_and_takes_nothing_has_one_turn_at_most() {
+    let mut fixture = Fixture::new();
+    let ports = Ports { host: 7, guest: 1 };
+    for _ in 0..100 {
+        fixture.send(ports, op::REQUEST, 0, b"");
+        assert_eq!(fixture.mux.line.len(), 1);
+        fixture.send(ports, op::RST, 0, b"");
+        assert!(fixture.mux.line.is_empty());
+    }
+}
+
+#[test]
 fn packets_take_turns() {
     let mut fixture = Fixture::new();
     let (mut first, one) = fixture.connected();
