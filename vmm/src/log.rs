@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use cri_log::{ContainerLog, Stream};
@@ -169,14 +168,6 @@ impl HostEnd for LogEnd {
             })
             .map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?;
         Ok(bytes.len())
-    }
-
-    fn guest_finished(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 }
 

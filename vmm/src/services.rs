@@ -1,7 +1,6 @@
 //! What a guest can reach of this process, by port.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::log::{self, LogEnd, Logs};
@@ -31,14 +30,6 @@ impl HostEnd for Silence {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
-    }
-
-    fn guest_finished(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 }
 

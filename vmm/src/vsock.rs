@@ -44,11 +44,15 @@ pub(crate) trait HostEnd: Send {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// The guest will send no more.
-    fn guest_finished(&mut self) -> io::Result<()>;
+    fn guest_finished(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// What to wait for before trying again. An end without one always takes what it is given, and may
     /// have an answer after that.
-    fn fd(&self) -> Option<BorrowedFd<'_>>;
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 fn unwatch(events: &EventLoop, fd: impl AsFd) {

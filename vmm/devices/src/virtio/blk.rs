@@ -1,10 +1,6 @@
 //! virtio-blk: a disk whose requests are carried out at once, straight into and out of guest memory
 //! (virtio 1.2 §5.2).
 
-use std::sync::Arc;
-
-use vm_memory::GuestAddressSpace;
-
 mod config;
 pub mod disk;
 pub mod extents;
@@ -16,7 +12,7 @@ pub use self::disk::{Disk, DiskError};
 pub use self::extents::Extent;
 use self::request::Outcome;
 pub use self::serial_number::{SerialNumber, SerialNumberError};
-use super::service::Service;
+use super::service;
 use super::{ActivateError, Activation, DeviceError, Progress, VirtioDevice};
 
 /// Device type.
@@ -99,30 +95,20 @@ impl VirtioDevice for Blk {
     }
 
     fn process_queue(&mut self, _queue: usize) -> Result<Progress, DeviceError> {
-        let Some(active) = &mut self.active else {
-            return Ok(Progress::Idle);
-        };
-        let memory = active.memory.memory();
-        let mut service = Service {
-            queue: &mut active.queues[0],
-            index: 0,
-            memory: &memory,
-            interrupt: &*active.interrupt,
-        };
-        let result = service.run(|chain| {
-            let (outcome, written) =
-                request::serve(chain, &memory, &self.disk, &self.serial_number)?;
-            self.counts.add(outcome);
+        let Self {
+            disk,
+            serial_number,
+            active,
+            counts,
+        } = self;
+        let mut guest_errors = 0;
+        let progress = service::run_only_queue(active, KIND, &mut guest_errors, |memory, chain| {
+            let (outcome, written) = request::serve(chain, memory, disk, serial_number)?;
+            counts.add(outcome);
             Ok(written)
         });
-        let stop = match result {
-            Ok(progress) => return Ok(progress),
-            Err(stop) => stop,
-        };
-        let interrupt = Arc::clone(&active.interrupt);
-        self.active = None;
-        stop.report(KIND, &*interrupt, &mut self.counts.guest_errors)?;
-        Ok(Progress::Idle)
+        counts.guest_errors += guest_errors;
+        progress
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

@@ -1,12 +1,10 @@
 //! virtio-rng: random bytes from the host (virtio 1.2 §5.4).
 
-use std::sync::Arc;
-
 use rustix::rand::{GetRandomFlags, getrandom};
-use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
 
 use super::chain::Chain;
-use super::service::{Fault, Service};
+use super::service::{self, Fault};
 use super::{ActivateError, Activation, DeviceError, Progress, VirtioDevice};
 use crate::host_warn;
 
@@ -86,30 +84,18 @@ impl VirtioDevice for Rng {
     }
 
     fn process_queue(&mut self, _queue: usize) -> Result<Progress, DeviceError> {
-        let Some(active) = &mut self.active else {
-            return Ok(Progress::Idle);
-        };
-        let memory = active.memory.memory();
-        let mut service = Service {
-            queue: &mut active.queues[0],
-            index: 0,
-            memory: &memory,
-            interrupt: &*active.interrupt,
-        };
-        let result = service.run(|chain| {
-            let written = Self::serve(&memory, chain)?;
-            self.requests += 1;
-            self.bytes += u64::from(written);
+        let Self {
+            active,
+            requests,
+            bytes,
+            guest_errors,
+        } = self;
+        service::run_only_queue(active, KIND, guest_errors, |memory, chain| {
+            let written = Self::serve(memory, chain)?;
+            *requests += 1;
+            *bytes += u64::from(written);
             Ok(written)
-        });
-        let stop = match result {
-            Ok(progress) => return Ok(progress),
-            Err(stop) => stop,
-        };
-        let interrupt = Arc::clone(&active.interrupt);
-        self.active = None;
-        stop.report(KIND, &*interrupt, &mut self.guest_errors)?;
-        Ok(Progress::Idle)
+        })
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

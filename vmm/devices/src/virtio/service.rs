@@ -2,11 +2,11 @@
 
 use std::io;
 
-use vm_memory::GuestMemoryMmap;
+use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
 
 use super::chain::{Chain, ChainTooShort};
 use super::queue::QueueFault;
-use super::{DeviceError, Interrupt, Progress, Queue};
+use super::{Activation, DeviceError, Interrupt, Progress, Queue};
 use crate::guest_warn;
 
 /// What a driver did wrong, after which its device stops until it is reset.
@@ -55,6 +55,31 @@ impl Stop {
     }
 }
 
+/// Serves what is available in the only queue of a device of type `kind`, if the device is active, and
+/// stops the device if its driver breaks it. `serve` gives the number of bytes it wrote into the chain.
+pub(super) fn run_only_queue(
+    active: &mut Option<Activation>,
+    kind: u32,
+    guest_errors: &mut u64,
+    mut serve: impl FnMut(&GuestMemoryMmap, &Chain) -> Result<u32, Fault>,
+) -> Result<Progress, DeviceError> {
+    let Some(mut activation) = active.take() else {
+        return Ok(Progress::Idle);
+    };
+    let memory = activation.memory.memory();
+    let result = Service::of(&mut activation, 0, &memory).run(|chain| serve(&memory, chain));
+    match result {
+        Ok(progress) => {
+            *active = Some(activation);
+            Ok(progress)
+        }
+        Err(stop) => {
+            stop.report(kind, &*activation.interrupt, guest_errors)?;
+            Ok(Progress::Idle)
+        }
+    }
+}
+
 /// One queue of a device, and how to tell the driver that its chains are used.
 pub(super) struct Service<'a> {
     pub(super) queue: &'a mut Queue,
@@ -63,7 +88,21 @@ pub(super) struct Service<'a> {
     pub(super) interrupt: &'a dyn Interrupt,
 }
 
-impl Service<'_> {
+impl<'a> Service<'a> {
+    /// The queue of this number.
+    pub(super) fn of(
+        active: &'a mut Activation,
+        queue: usize,
+        memory: &'a GuestMemoryMmap,
+    ) -> Self {
+        Self {
+            queue: &mut active.queues[queue],
+            index: u16::try_from(queue).expect("a device has few queues"),
+            memory,
+            interrupt: &*active.interrupt,
+        }
+    }
+
     /// Serves each available chain with `serve`, which gives the number of bytes it wrote; at most
     /// as many chains as the queue holds.
     pub(super) fn run(

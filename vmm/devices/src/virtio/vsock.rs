@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::event::EventfdFlags;
-use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
+use vm_memory::GuestAddressSpace;
 
 pub mod backend;
 pub mod header;
@@ -111,7 +111,7 @@ impl Vsock {
 
     fn run_tx(&mut self, active: &mut Activation) -> Result<Progress, Stop> {
         let memory = active.memory.memory();
-        let mut service = service(active, TX, &memory);
+        let mut service = Service::of(active, TX, &memory);
         self.packets.guest_to_host(&mut service, &mut *self.backend)
     }
 
@@ -120,7 +120,7 @@ impl Vsock {
             return Ok(Progress::Idle);
         }
         let memory = active.memory.memory();
-        let mut service = service(active, RX, &memory);
+        let mut service = Service::of(active, RX, &memory);
         self.packets.host_to_guest(&mut service, &mut *self.backend)
     }
 
@@ -129,7 +129,7 @@ impl Vsock {
     fn run_events(&mut self) -> Result<Progress, DeviceError> {
         self.guarded(|vsock, active| {
             let memory = active.memory.memory();
-            let mut service = service(active, EVENT, &memory);
+            let mut service = Service::of(active, EVENT, &memory);
             // All are taken: while some lie there, adding more notifies nobody.
             while let Some(chain) = service.next()? {
                 vsock.event_buffers.push_back(chain);
@@ -171,19 +171,6 @@ impl Vsock {
                 Ok(Progress::Idle)
             }
         }
-    }
-}
-
-fn service<'a>(
-    active: &'a mut Activation,
-    queue: usize,
-    memory: &'a GuestMemoryMmap,
-) -> Service<'a> {
-    Service {
-        queue: &mut active.queues[queue],
-        index: u16::try_from(queue).expect("there are three queues"),
-        memory,
-        interrupt: &*active.interrupt,
     }
 }
 

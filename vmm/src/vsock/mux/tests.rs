@@ -30,12 +30,6 @@ impl HostEnd for Echo {
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
     }
-    fn guest_finished(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    fn fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        None
-    }
 }
 
 struct Fixture {
