@@ -52,7 +52,7 @@ fn clippy() -> Result<()> {
 fn documentation() -> Result<()> {
     let mut cargo = process::cargo();
     cargo
-        .args(["doc", "--workspace", "--no-deps"])
+        .args(["doc", "--workspace", "--all-features", "--no-deps"])
         .env("RUSTDOCFLAGS", "-D warnings");
     process::run(&mut cargo)
 }

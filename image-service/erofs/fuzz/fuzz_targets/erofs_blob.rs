@@ -141,6 +141,9 @@ fn entry(tar: &mut Vec<u8>, kind: u8, name: &str, link: &str, body: &[u8]) {
     put(124, &format!("{:011o}", body.len()));
     put(136, "00000000000");
     put(157, link);
+    // A device 0:0 would be a whiteout.
+    put(329, "0000001");
+    put(337, "0000003");
     put(257, "ustar\x0000");
     put(148, "        ");
     header[156] = kind;

@@ -193,7 +193,7 @@ fn limits() -> Limits {
     Limits {
         max_entries: 1000,
         max_tree_bytes: 1 << 20,
-        max_blocks: 1024,
+        max_blocks: 256,
         ..Limits::default()
     }
 }
