@@ -228,7 +228,7 @@ fn read_all<S: erofs_image::ReadAt>(image: &ImageReader<S>, limits: &Limits) {
     };
     let walked = image.walk(&limits, |entry| {
         if entry.metadata.file_type == FileType::Regular {
-            image.read_inode(entry.metadata.inode, 16 << 20)?;
+            image.read_inode(entry.metadata.inode, 1 << 20)?;
         }
         Ok::<(), ReadError>(())
     });

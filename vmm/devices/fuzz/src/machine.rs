@@ -22,6 +22,8 @@ const WINDOW: std::ops::Range<u32> = 0xc000_0000..0xc010_0000;
 const BAR: u32 = 0xc000_0000;
 /// Rings of a queue: table, available, used. Each has its page, so that they can overlap by intent only.
 const RINGS: u64 = 0x3000;
+/// All the steps of a driver that is ready (virtio 1.2 §2.1).
+const READY: u8 = 15;
 /// Where in the BAR vectors are programmed, and the id of the capability.
 const MSIX_TABLE: u16 = 0x4000;
 const MSIX: u8 = 0x11;
@@ -72,6 +74,11 @@ impl Machine {
     pub fn suffer(&mut self, attack: &Attack<'_>) {
         self.sizes = attack.queue_sizes.map(|power| 1 << (power % 5));
         self.set_up(attack.without);
+        assert_eq!(
+            self.status(),
+            READY,
+            "a driver that does all right is ready"
+        );
         for step in attack.steps.iter().take(MAX_STEPS) {
             self.take(step);
         }
@@ -154,7 +161,7 @@ impl Machine {
         }
         self.enable_interrupts();
         self.offered = [0; 3];
-        self.write_bar(20, &[15]);
+        self.write_bar(20, &[READY]);
     }
 
     /// Gives each queue's vector a route, and lets MSI-X be used.
@@ -178,6 +185,12 @@ impl Machine {
             }
             self.root.read_config(self.slot, capability + 1, &mut at);
         }
+    }
+
+    fn status(&self) -> u8 {
+        let mut status = [0];
+        self.bus.read(u64::from(BAR) + 20, &mut status);
+        status[0]
     }
 
     fn offer(&mut self, queue: u8, head: u8) {
