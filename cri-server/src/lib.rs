@@ -1,6 +1,6 @@
 //! The CRI server of Bulkhead: [`CriServer`], what it owns, and how it starts.
 //!
-//! Start: configuration, lock, database, handlers, images, then [`readopt`] takes back what outlived
+//! Start: configuration, lock, database, handlers, images, then `readopt` takes back what outlived
 //! the last server, and only then the socket is listened on. Stop: the socket closes, calls under way
 //! are answered, pods stay as they are.
 
