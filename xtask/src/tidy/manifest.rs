@@ -55,9 +55,12 @@ impl Manifest {
             .collect()
     }
 
-    /// What the root manifest decides, with lines.
+    /// What the root manifest decides for crates that aren't ours, with lines.
     pub(super) fn declared(&self) -> Vec<(usize, String)> {
-        self.dependencies()
+        let lines: Vec<&str> = self.text.lines().collect();
+        let mut declared = self.dependencies();
+        declared.retain(|(line, _)| !lines[line - 1].contains("path = "));
+        declared
     }
 
     /// The crates in sections whose last word `of` wants, by their own names.

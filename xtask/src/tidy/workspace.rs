@@ -1,4 +1,4 @@
-//! Every crate that the root manifest declares is used by some member.
+//! Every crate of others that the root manifest declares is used by some member.
 
 use super::Finding;
 use super::manifest::Manifest;
@@ -33,7 +33,8 @@ mod tests {
 
     #[test]
     fn what_no_member_uses_is_found() {
-        let root = "[workspace.dependencies]\na = \"1\"\nb = \"1\"\nc = \"1\"\n";
+        let root = "[workspace.dependencies]\na = \"1\"\nb = \"1\"\nc = \"1\"\n\
+                    ours = { path = \"x\" }\n";
         let member = "[dependencies]\na.workspace = true\n[dev-dependencies]\n\
                       c = { workspace = true }\nb = \"1\"\n";
         let root = Manifest::new(FILE, root.to_owned());
