@@ -358,6 +358,6 @@ impl VsockBackend for Mux {
 }
 
 #[cfg(fuzzing)]
-pub mod fuzzing;
+pub(super) mod fuzzing;
 #[cfg(test)]
 mod tests;
