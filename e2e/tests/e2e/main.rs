@@ -31,3 +31,4 @@ mod logs;
 mod machines;
 mod pods;
 mod restart;
+mod streaming;
