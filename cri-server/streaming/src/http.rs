@@ -13,6 +13,7 @@ use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::counters::add;
@@ -125,7 +126,7 @@ fn redeem(http: &hyper::Request<Incoming>, shared: &Shared) -> Option<Request> {
     }
     // The host is whatever the client of the API server typed, and no concern of ours.
     let (kind, token) = Kind::parse(http.uri().path())?;
-    shared.tokens.redeem(kind, token)
+    shared.tokens.redeem(kind, token, Instant::now())
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Answer {

@@ -11,6 +11,7 @@ use cri_api::v1::{
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::config::Config;
@@ -147,7 +148,7 @@ impl StreamingServer {
     fn url(&self, request: Request) -> Result<String, RequestError> {
         request.validate()?;
         let kind = request.kind().path();
-        let token = self.shared.tokens.issue(request)?;
+        let token = self.shared.tokens.issue(request, Instant::now())?;
         add(&self.shared.counters.urls, 1);
         Ok(format!("{}/{kind}/{token}", self.base))
     }

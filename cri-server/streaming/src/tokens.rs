@@ -39,8 +39,7 @@ impl Tokens {
     }
 
     /// A new token for `request`.
-    pub(crate) fn issue(&self, request: Request) -> Result<String, RequestError> {
-        let now = Instant::now();
+    pub(crate) fn issue(&self, request: Request, now: Instant) -> Result<String, RequestError> {
         let mut waiting = self.waiting.lock();
         waiting.retain(|_, entry| entry.until > now);
         if waiting.len() >= self.most {
@@ -53,13 +52,13 @@ impl Tokens {
     }
 
     /// What the token stands for. It is used up with this, unless it is of another kind.
-    pub(crate) fn redeem(&self, kind: Kind, token: &str) -> Option<Request> {
+    pub(crate) fn redeem(&self, kind: Kind, token: &str, now: Instant) -> Option<Request> {
         let mut waiting = self.waiting.lock();
         if waiting.get(token)?.request.kind() != kind {
             return None;
         }
         let entry = waiting.remove(token)?;
-        (entry.until > Instant::now()).then_some(entry.request)
+        (entry.until > now).then_some(entry.request)
     }
 }
 
@@ -83,33 +82,32 @@ mod tests {
         Request::Exec(ExecRequest::default())
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_token_opens_one_session_once_and_only_for_its_kind() {
-        let tokens = Tokens::new(MINUTE, 10);
-        let token = tokens.issue(request()).unwrap();
+    #[test]
+    fn a_token_opens_one_session_once_and_only_for_its_kind() {
+        let (tokens, now) = (Tokens::new(MINUTE, 10), Instant::now());
+        let token = tokens.issue(request(), now).unwrap();
         assert_eq!(token.len(), 24);
-        assert_ne!(token, tokens.issue(request()).unwrap());
-        assert!(tokens.redeem(Kind::Attach, &token).is_none());
-        assert!(tokens.redeem(Kind::Exec, "guessed").is_none());
-        assert!(tokens.redeem(Kind::Exec, &token).is_some());
-        assert!(tokens.redeem(Kind::Exec, &token).is_none());
+        assert_ne!(token, tokens.issue(request(), now).unwrap());
+        assert!(tokens.redeem(Kind::Attach, &token, now).is_none());
+        assert!(tokens.redeem(Kind::Exec, "guessed", now).is_none());
+        assert!(tokens.redeem(Kind::Exec, &token, now).is_some());
+        assert!(tokens.redeem(Kind::Exec, &token, now).is_none());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_token_is_worth_nothing_after_its_time() {
-        let tokens = Tokens::new(MINUTE, 10);
-        let token = tokens.issue(request()).unwrap();
-        tokio::time::advance(MINUTE).await;
-        assert!(tokens.redeem(Kind::Exec, &token).is_none());
+    #[test]
+    fn a_token_is_worth_nothing_after_its_time() {
+        let (tokens, now) = (Tokens::new(MINUTE, 10), Instant::now());
+        let token = tokens.issue(request(), now).unwrap();
+        assert!(tokens.redeem(Kind::Exec, &token, now + MINUTE).is_none());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn there_are_never_too_many_tokens_and_old_ones_make_room() {
-        let tokens = Tokens::new(MINUTE, 2);
-        tokens.issue(request()).unwrap();
-        tokens.issue(request()).unwrap();
-        assert_eq!(tokens.issue(request()), Err(RequestError::TooMany));
-        tokio::time::advance(MINUTE).await;
-        assert!(tokens.issue(request()).is_ok());
+    #[test]
+    fn there_are_never_too_many_tokens_and_old_ones_make_room() {
+        let (tokens, now) = (Tokens::new(MINUTE, 2), Instant::now());
+        tokens.issue(request(), now).unwrap();
+        tokens.issue(request(), now).unwrap();
+        let refused = tokens.issue(request(), now);
+        assert_eq!(refused, Err(RequestError::TooMany));
+        assert!(tokens.issue(request(), now + MINUTE).is_ok());
     }
 }

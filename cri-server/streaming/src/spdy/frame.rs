@@ -99,7 +99,8 @@ impl Decoder {
         if word & !STREAM_MAX == 0 {
             return self.start_data(word, flags, len);
         }
-        let [version, kind] = [(word >> 16) as u16 & 0x7fff, (word & 0xffff) as u16];
+        let version = (&self.buffer[..2]).get_u16() & 0x7fff;
+        let kind = (&self.buffer[2..4]).get_u16();
         if version != VERSION {
             return Err(FrameError::Version(version));
         }
