@@ -41,10 +41,12 @@ impl Activity {
         self.touch();
     }
 
-    /// The client took `bytes`, or its kernel did.
+    /// The client took `bytes`, or its kernel did. None of them are a sign of life only.
     pub(crate) fn sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.touch();
+        if bytes > 0 {
+            self.touch();
+        }
     }
 
     /// Bytes received and sent since the start.

@@ -207,6 +207,11 @@ pub(crate) fn put_rst_stream(to: &mut BytesMut, stream: u32, status: u32) {
     put_control(to, 3, 0, &[&stream.to_be_bytes(), &status.to_be_bytes()]);
 }
 
+/// `SETTINGS` without any, which means nothing and is not answered.
+pub(crate) fn put_settings(to: &mut BytesMut) {
+    put_control(to, 4, 0, &[&0u32.to_be_bytes()]);
+}
+
 /// `PING`.
 pub(crate) fn put_ping(to: &mut BytesMut, id: u32) {
     put_control(to, 6, 0, &[&id.to_be_bytes()]);

@@ -131,7 +131,10 @@ impl<R: AsyncRead + Unpin + Send> Reader<R> {
         if arrived == Arrived::Wanted
             && let Some(inbox) = self.inboxes.get_mut(&id)
         {
-            match delivery::deliver(inbox, &payload, &self.activity).await {
+            let beat = || {
+                let _ = self.control.try_send(Control::Alive);
+            };
+            match delivery::deliver(inbox, &payload, &self.activity, beat).await {
                 delivery::Delivered::Yes => {}
                 delivery::Delivered::Unwanted => drop(self.inboxes.remove(&id)),
                 delivery::Delivered::ClientGone => return Ok(std::ops::ControlFlow::Break(())),

@@ -22,6 +22,8 @@ pub(crate) enum Control {
     Reset(u32, u32),
     /// `PING`, sent back.
     Ping(u32),
+    /// `SETTINGS` without any: a sign of life. Not a `PING`, whose answer a client might wait to send.
+    Alive,
 }
 
 /// The sending half of a connection.
@@ -38,15 +40,17 @@ pub(crate) struct Writer<W> {
 impl<W: AsyncWrite + Unpin + Send> Talk for Writer<W> {
     async fn talk(&mut self) -> std::io::Result<()> {
         loop {
-            let mut bytes = tokio::select! {
+            let (mut bytes, counts) = tokio::select! {
                 biased;
-                Some(control) = self.control.recv() => self.encode(control),
+                Some(control) = self.control.recv() => {
+                    (self.encode(control), control != Control::Alive)
+                }
                 frame = self.frames.recv() => match frame {
-                    Some(frame) => frame,
+                    Some(frame) => (frame, true),
                     None => return self.io.flush().await,
                 },
             };
-            let len = bytes.len();
+            let len = if counts { bytes.len() } else { 0 };
             self.io.write_all_buf(&mut bytes).await?;
             self.activity.sent(len);
             if self.control.is_empty() && self.frames.is_empty() {
@@ -72,6 +76,7 @@ impl<W> Writer<W> {
             }
             Control::Reset(stream, status) => frame::put_rst_stream(&mut bytes, stream, status),
             Control::Ping(id) => frame::put_ping(&mut bytes, id),
+            Control::Alive => frame::put_settings(&mut bytes),
         }
         bytes.freeze()
     }

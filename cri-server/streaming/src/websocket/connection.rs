@@ -68,6 +68,7 @@ where
             encoding,
             inboxes,
             activity: activity.clone(),
+            queue: queue.downgrade(),
         },
         talker: Talker {
             sink,

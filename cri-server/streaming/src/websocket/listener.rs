@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::SplitStream;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::Socket;
@@ -35,6 +37,8 @@ pub(crate) struct Listener<S> {
     pub(super) encoding: Encoding,
     pub(super) inboxes: HashMap<u8, DuplexStream>,
     pub(super) activity: Arc<Activity>,
+    /// Weak, so that the queue ends when all outlets are gone.
+    pub(super) queue: mpsc::WeakSender<Message>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Listener<S> {
@@ -71,7 +75,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Listener<S> {
         let Some(inbox) = self.inboxes.get_mut(&channel) else {
             return Delivered::Unwanted;
         };
-        let delivered = deliver(inbox, bytes, &self.activity).await;
+        let beat = || {
+            // An answer to no ping (RFC 6455 §5.5.3), which is not answered itself.
+            let pong = Message::Pong(Bytes::new());
+            self.queue.upgrade().map(|queue| queue.try_send(pong));
+        };
+        let delivered = deliver(inbox, bytes, &self.activity, beat).await;
         if delivered == Delivered::Unwanted {
             self.inboxes.remove(&channel);
         }

@@ -29,7 +29,7 @@ fn the_first_of_several_values_counts_and_names_are_lower_case() {
 #[test]
 fn a_small_block_does_not_become_a_large_one() {
     let bomb = Deflater::new().deflate(&vec![0; 10 * INFLATED_MAX]);
-    assert!(bomb.len() < 4096);
+    assert!(bomb.len() < INFLATED_MAX / 2, "{}", bomb.len());
     let error = Inflater::new().read(&bomb).unwrap_err();
     assert!(matches!(error, HeaderError::TooLong), "{error:?}");
 }
