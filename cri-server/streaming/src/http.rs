@@ -41,7 +41,7 @@ where
                 *granted.lock() = Some((grant, hyper::upgrade::on(&mut request)));
                 answer
             }
-            Err(answer) => answer,
+            Err(answer) => *answer,
         };
         async { Ok::<_, Infallible>(answer) }
     });
@@ -70,10 +70,10 @@ where
 fn grant(
     http: &mut hyper::Request<Incoming>,
     shared: &Shared,
-) -> Result<(Granted, Answer), Answer> {
+) -> Result<(Granted, Answer), Box<Answer>> {
     let refuse = |answer| {
         add(&shared.counters.refused, 1);
-        Err(answer)
+        Err(Box::new(answer))
     };
     let Some(request) = redeem(http, shared) else {
         // Not louder: whoever reaches the port could fill the log.

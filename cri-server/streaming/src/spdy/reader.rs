@@ -154,7 +154,7 @@ impl<R: AsyncRead + Unpin + Send> Reader<R> {
     }
 
     fn pong(&mut self, id: u32) -> Result<(), Violation> {
-        if id % 2 == 0 {
+        if id.is_multiple_of(2) {
             // An answer to a ping of ours, which we never send.
             return Ok(());
         }

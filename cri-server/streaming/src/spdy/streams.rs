@@ -54,7 +54,7 @@ impl Streams {
 
     /// The client opens a stream.
     pub(crate) fn open(&mut self, id: u32, fin: bool) -> Opened {
-        if id % 2 == 0 || id <= self.last {
+        if id.is_multiple_of(2) || id <= self.last {
             return Opened::BadId;
         }
         self.last = id;
@@ -72,7 +72,7 @@ impl Streams {
 
     /// The client sends bytes or its end on a stream. Denied if it never opened that stream.
     pub(crate) fn arrived(&mut self, id: u32, event: Event) -> Result<Arrived, Denied> {
-        if id > self.last || id % 2 == 0 {
+        if id > self.last || id.is_multiple_of(2) {
             let state = StreamState::Closed;
             return Err(Denied { state, event });
         }
