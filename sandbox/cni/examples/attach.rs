@@ -64,8 +64,8 @@ fn config() -> Config {
     }
 }
 
-fn chain(error: &(dyn Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source())
+fn chain(error: &dyn Error) -> String {
+    std::iter::successors(Some(error), |error| (*error).source())
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(": ")

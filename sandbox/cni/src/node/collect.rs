@@ -66,7 +66,6 @@ impl Inner {
     /// As many at once as may run.
     async fn undo_all(&self, alone: &Alone, leaked: Vec<SavedAttachment>) -> GcReport {
         let mut running = JoinSet::new();
-        let mut done = Vec::new();
         for saved in leaked {
             let permit = alone.permit().await;
             let Some(inner) = self.this.upgrade() else {
@@ -77,14 +76,9 @@ impl Inner {
                 let result = inner.undo(&saved).await;
                 (saved, result)
             });
-            done.extend(std::iter::from_fn(|| running.try_join_next()));
-        }
-        done.extend(std::iter::from_fn(|| running.try_join_next()));
-        while let Some(joined) = running.join_next().await {
-            done.push(joined);
         }
         let mut report = GcReport::default();
-        for (saved, result) in done.into_iter().flatten() {
+        for (saved, result) in running.join_all().await {
             let id = saved.attachment.id.clone();
             match result {
                 Ok(()) => report.undone.push(id),
