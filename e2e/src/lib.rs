@@ -2,9 +2,12 @@
 //!
 //! They use built binaries and public protocols only, inside a node VM (`cargo xtask node`).
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod debian;
 pub mod image;
 pub mod images;
+pub mod large_image;
 pub mod registry;
 #[cfg(feature = "privileged")]
 pub mod runtime;

@@ -2,7 +2,7 @@
 
 use crate::{process, repository};
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The only target we build for; named to cargo, so that build scripts are not linked statically.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -61,11 +61,16 @@ pub(crate) fn run() -> Result<()> {
 impl Binary {
     /// Where cargo puts it.
     pub(crate) fn path(&self) -> PathBuf {
+        self.path_in(repository::root())
+    }
+
+    /// Where cargo puts it in the checkout at `root`.
+    pub(crate) fn path_in(&self, root: &Path) -> PathBuf {
         let dir = match self.linking {
             Linking::Dynamic => PathBuf::from(self.profile),
             Linking::Static => PathBuf::from(TARGET).join(self.profile),
         };
-        repository::root().join("target").join(dir).join(self.name)
+        root.join("target").join(dir).join(self.name)
     }
 
     /// Builds it if its sources changed.

@@ -2,7 +2,7 @@
 //! with an older kernel.
 
 use crate::node::{self, OwnedNode};
-use crate::{build, guest, images, process, tools};
+use crate::{build, guest, images, process, table, tools};
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
@@ -39,41 +39,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         bail!("the demo ended with exit code {code}");
     }
     process::say("");
-    for line in table(&rows) {
+    for line in table::lines(&rows, COLUMNS.len()) {
         process::say(&line);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Columns as wide as what is in them.
-fn table(rows: &[Vec<String>]) -> Vec<String> {
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(String::len)
-            .max()
-            .unwrap_or(0)
-    };
-    let line = |row: &Vec<String>| {
-        let cells = row
-            .iter()
-            .enumerate()
-            .map(|(i, cell)| format!("{cell:<w$}", w = width(i)));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_line_up() {
-        let rows = [
-            vec!["A".to_owned(), "B".to_owned()],
-            vec!["long".to_owned(), "x".to_owned()],
-        ];
-        assert_eq!(table(&rows), ["A     B", "long  x"]);
-    }
 }

@@ -1,5 +1,6 @@
 //! Every chore of the repository: `cargo xtask <verb>`.
 
+mod bench;
 mod build;
 mod check;
 mod critest;
@@ -12,6 +13,7 @@ mod kernel_package;
 mod node;
 mod process;
 mod repository;
+mod table;
 mod test;
 mod tidy;
 mod tools;
@@ -50,6 +52,10 @@ enum Verb {
     Critest(critest::Options),
     /// Hostile input against everything that reads it: executions and findings by target.
     Fuzz(fuzz::Options),
+    /// Speed and size in a node, ours against containerd's, as ratios.
+    ///
+    /// Prints a table per part; target/bench/ gets the figures as JSON, one a line.
+    Bench(bench::Options),
     /// Builds crictl and critest into target/tools/.
     Tools,
     /// A whole Debian node under QEMU, where all privileged work happens.
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Critest(options) => critest::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
+        Verb::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Verb::Check => check::run().map(|()| ExitCode::SUCCESS),
         Verb::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Verb::Tools => tools::run().map(|()| ExitCode::SUCCESS),

@@ -1,0 +1,39 @@
+//! `pods`: one pod after the other, from RunPodSandbox to RemovePodSandbox, ours against containerd.
+//!
+//! In the network of the node, so that no network plugin is measured with it.
+
+use anyhow::Result;
+use k8s_cri::v1::NamespaceMode;
+
+use super::Setup;
+use super::life::{Life, tell_steps};
+use super::servers::{Server, Side};
+use super::values::progress;
+use crate::images::BUSYBOX;
+
+/// Measures all sides in turn, so that what else goes on in the node hits them alike.
+pub(super) async fn measure(setup: &Setup) -> Result<()> {
+    let ours = Server::ours(setup).await?;
+    let containerd = Server::containerd().await?;
+    let mut sides: Vec<Side> = ours.iter().map(|s| s.side("", "namespaced")).collect();
+    sides.push(containerd.side("runc", "runc"));
+    sides.push(containerd.side("crun", "crun"));
+    for side in &sides {
+        side.runtime.clone().pull(BUSYBOX).await?;
+        // Not counted: what is read from disk for the first time, a pause image that is pulled.
+        one(side).await?;
+    }
+    for round in 1..=setup.samples {
+        progress(format!("pods: round {round} of {}", setup.samples))?;
+        for side in &sides {
+            tell_steps(side, &one(side).await?)?;
+        }
+    }
+    Ok(())
+}
+
+async fn one(side: &Side) -> Result<Vec<(&'static str, std::time::Duration)>> {
+    let mut life = Life::begin(side, NamespaceMode::Node).await?;
+    life.exec_true().await?;
+    life.end().await
+}

@@ -1,0 +1,144 @@
+//! The servers that are compared, as processes of the node: ours, ours of another checkout, containerd.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Setup;
+use crate::runtime::{Runtime, SOCKET};
+
+/// How long an emulated node may take to bring a server up, or down.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const CONTAINERD_SOCKET: &str = "/run/bench/containerd.sock";
+const CONTAINERD_CONFIG: &str = include_str!("servers/containerd.toml");
+const CONTAINERD_ROOT: &str = "/var/lib/bench/containerd";
+
+const BEFORE_SOCKET: &str = "/run/before/bulkhead.sock";
+const BEFORE_CONFIG: &str = include_str!("servers/before.toml");
+
+/// A running server. It ends with this value; the pods that it has left stay.
+#[derive(Debug)]
+pub(super) struct Server {
+    name: &'static str,
+    process: Child,
+    /// A client of it.
+    pub(super) runtime: Runtime,
+    /// Where it keeps images.
+    pub(super) image_root: &'static str,
+}
+
+/// One of those that are compared: a server with the handler that its pods run under.
+#[derive(Clone, Debug)]
+pub(super) struct Side {
+    /// Its name in the table.
+    pub(super) name: String,
+    /// The handler.
+    pub(super) handler: &'static str,
+    /// A client of the server.
+    pub(super) runtime: Runtime,
+}
+
+impl Server {
+    /// Ours, and ours of another checkout where there is one: installed elsewhere, sharing nothing.
+    pub(super) async fn ours(setup: &Setup) -> Result<Vec<Self>> {
+        let mut bulkhead = Command::new("/usr/local/bin/bulkhead");
+        bulkhead.arg("serve");
+        let root = "/var/lib/bulkhead/images";
+        let mut servers = vec![Self::start("bulkhead", bulkhead, SOCKET, root).await?];
+        if let Some(directory) = &setup.before {
+            servers.push(Self::before(directory).await?);
+        }
+        Ok(servers)
+    }
+
+    async fn before(directory: &Path) -> Result<Self> {
+        let config = BEFORE_CONFIG.replace("{before}", &directory.display().to_string());
+        let path = write("/run/bench/before.toml", &config)?;
+        let mut command = Command::new(directory.join("bin/bulkhead"));
+        command.args(["serve", "--config", path]);
+        let root = "/var/lib/before/images";
+        Self::start("before", command, BEFORE_SOCKET, root).await
+    }
+
+    /// Debian's containerd, with runc and crun as its runtimes.
+    pub(super) async fn containerd() -> Result<Self> {
+        let config = CONTAINERD_CONFIG
+            .replace("{socket}", CONTAINERD_SOCKET)
+            .replace("{root}", CONTAINERD_ROOT);
+        let path = write("/run/bench/containerd.toml", &config)?;
+        let mut command = Command::new("/usr/bin/containerd");
+        command.args(["--config", path]);
+        Self::start("containerd", command, CONTAINERD_SOCKET, CONTAINERD_ROOT).await
+    }
+
+    async fn start(
+        name: &'static str,
+        mut command: Command,
+        socket: &'static str,
+        image_root: &'static str,
+    ) -> Result<Self> {
+        let path = format!("/var/log/bench-{name}.log");
+        let log = File::options().create(true).append(true).open(&path)?;
+        command.stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        let process = command.spawn().with_context(|| format!("start {name}"))?;
+        let runtime = Runtime::connect_to(socket, PATIENCE).await;
+        Ok(Self {
+            name,
+            process,
+            runtime: runtime.with_context(|| format!("{name}; its log is {path}"))?,
+            image_root,
+        })
+    }
+
+    /// The side that its pods under `handler` are, called by what comes after the `+` as well.
+    pub(super) fn side(&self, runs: &str, handler: &'static str) -> Side {
+        Side {
+            name: match runs {
+                "" => self.name.to_owned(),
+                runs => format!("{}+{runs}", self.name),
+            },
+            handler,
+            runtime: self.runtime.clone(),
+        }
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Asks it to end, and waits until it has.
+    fn end(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.process.id())?;
+        let pid = Pid::from_raw(pid).context("a process has an id")?;
+        kill_process(pid, Signal::TERM)?;
+        let deadline = Instant::now() + PATIENCE;
+        while self.process.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                self.process.kill()?;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The node ends soon, and with it whatever could not be ended here.
+        let _ = self.end();
+    }
+}
+
+fn write<'a>(path: &'a str, text: &str) -> Result<&'a str> {
+    let directory = Path::new(path).parent().context("a file has a directory")?;
+    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    fs::write(path, text).with_context(|| format!("write {path}"))?;
+    Ok(path)
+}
