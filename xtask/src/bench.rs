@@ -56,9 +56,9 @@ impl Part {
     /// So few that all parts take less than ten minutes in an emulated node.
     fn samples(self) -> u32 {
         match self {
-            Self::Pods => 12,
-            Self::Machines => 4,
-            Self::Images | Self::Memory => 3,
+            Self::Pods => 8,
+            Self::Machines => 3,
+            Self::Images | Self::Memory => 2,
         }
     }
 }

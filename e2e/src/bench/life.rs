@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_cri::v1::{
     ContainerConfig, CreateContainerRequest, ExecSyncRequest, NamespaceMode, PodSandboxConfig,
     RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest, StopContainerRequest,
-    StopPodSandboxRequest,
+    StopPodSandboxRequest, VersionRequest,
 };
 use tonic::{Response, Status};
 
@@ -46,15 +46,25 @@ impl Life {
             container_id: String::new(),
             steps: Vec::new(),
         };
+        life.version().await?;
         life.run_pod().await?;
         life.create_container(network).await?;
         let mut client = life.side.runtime.runtime.clone();
         let container_id = life.container_id.clone();
         let call = client.start_container(StartContainerRequest { container_id });
         life.time("StartContainer", call).await?;
-        let until_running = life.steps.iter().map(|(_, took)| *took).sum();
+        // Without the call that does nothing.
+        let until_running = life.steps.iter().skip(1).map(|(_, took)| *took).sum();
         life.steps.push((UNTIL_RUNNING, until_running));
         Ok(life)
+    }
+
+    /// What a call costs that does nothing.
+    async fn version(&mut self) -> Result<()> {
+        let mut client = self.side.runtime.runtime.clone();
+        let call = client.version(VersionRequest::default());
+        self.time("Version", call).await?;
+        Ok(())
     }
 
     async fn run_pod(&mut self) -> Result<()> {

@@ -22,7 +22,6 @@ const BEFORE_SOCKET: &str = "/run/before/bulkhead.sock";
 const BEFORE_CONFIG: &str = include_str!("servers/before.toml");
 
 /// A running server. It ends with this value; the pods that it has left stay.
-#[derive(Debug)]
 pub(super) struct Server {
     name: &'static str,
     process: Child,
@@ -33,7 +32,7 @@ pub(super) struct Server {
 }
 
 /// One of those that are compared: a server with the handler that its pods run under.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Side {
     /// Its name in the table.
     pub(super) name: String,
