@@ -78,7 +78,8 @@ async fn one(crowd: &Crowd<'_>) -> Result<()> {
     tokio::time::sleep(SETTLE).await;
     let all = Usage::of_supervisors()?;
     let grown = Usage::of_process(crowd.server.pid())?;
-    let less = available.saturating_sub(self::available()?);
+    // Below zero where something else gave more back.
+    let less = mebibytes(available) - mebibytes(self::available()?);
     for life in lives {
         life.end().await?;
     }
@@ -97,7 +98,12 @@ async fn one(crowd: &Crowd<'_>) -> Result<()> {
         Unit::Processes,
         all.processes as f64 / pods,
     )?;
-    per_pod("less available in the node, per pod", less)?;
+    tell(
+        &side.name,
+        "less available in the node, per pod",
+        Unit::Mebibytes,
+        less / pods,
+    )?;
     tell_mib("server, without pods", server.pss)?;
     tell_mib("server, with all of them", grown.pss)?;
     Ok(())
