@@ -2,6 +2,8 @@
 //!
 //! In the network of the node, so that no network plugin is measured with it.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use k8s_cri::v1::NamespaceMode;
 
@@ -11,7 +13,11 @@ use super::servers::{Server, Side};
 use super::values::progress;
 use crate::images::BUSYBOX;
 
-/// Measures all sides in turn, so that what else goes on in the node hits them alike.
+/// What a server does after its answer is not to be the next one's burden.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Measures all sides in turn, so that what else goes on in the node hits them alike. Each round goes
+/// the other way than the last, so that none comes always after the same other.
 pub(super) async fn measure(setup: &Setup) -> Result<()> {
     let ours = Server::ours(setup).await?;
     let containerd = Server::containerd().await?;
@@ -27,12 +33,14 @@ pub(super) async fn measure(setup: &Setup) -> Result<()> {
         progress(format!("pods: round {round} of {}", setup.samples))?;
         for side in &sides {
             tell_steps(side, &one(side).await?)?;
+            tokio::time::sleep(SETTLE).await;
         }
+        sides.reverse();
     }
     Ok(())
 }
 
-async fn one(side: &Side) -> Result<Vec<(&'static str, std::time::Duration)>> {
+async fn one(side: &Side) -> Result<Vec<(&'static str, Duration)>> {
     let mut life = Life::begin(side, NamespaceMode::Node).await?;
     life.exec_true().await?;
     life.end().await
