@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
@@ -45,8 +45,9 @@ where
         };
         async { Ok::<_, Infallible>(answer) }
     });
+    // Not without keep-alive: hyper would add `close` to the upgrade's `Connection`, and Go's clients
+    // drop the whole header then. Refusals say `close` themselves.
     let served = http1::Builder::new()
-        .keep_alive(false)
         .header_read_timeout(None)
         .max_buf_size(HEAD_MAX)
         .max_headers(HEADERS_MAX)
@@ -132,6 +133,8 @@ fn redeem(http: &hyper::Request<Incoming>, shared: &Shared) -> Option<Request> {
 fn plain(status: StatusCode, text: &'static str) -> Answer {
     let mut answer = Response::new(Full::from(Bytes::from_static(text.as_bytes())));
     *answer.status_mut() = status;
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(CONNECTION, close);
     if !text.is_empty() {
         let kind = HeaderValue::from_static("text/plain; charset=utf-8");
         answer.headers_mut().insert(CONTENT_TYPE, kind);

@@ -34,6 +34,8 @@ impl SpdyClient {
         }
         let (io, head) = ask(url, "POST", &headers).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        // Go's clients forget a `Connection` that has anything else in it.
+        assert!(head.contains("connection: Upgrade\r\n"), "{head}");
         Self::over(io)
     }
 
