@@ -87,7 +87,7 @@ pub(crate) enum Verb {
 /// Which of several nodes.
 #[derive(Args)]
 pub(crate) struct Name {
-    /// Name of the node; its files are in target/node/<NAME>/.
+    /// Name of the node; its files are in target/node/`NAME`/.
     #[arg(long, default_value = "main")]
     name: String,
 }
