@@ -10,6 +10,7 @@ pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod power;
 pub(crate) mod ready;
+pub(crate) mod shares;
 pub(crate) mod vsock;
 
 use std::ffi::CString;
@@ -47,6 +48,15 @@ pub(crate) enum GuestError {
         serial: String,
         source: crate::container::mounts::MountError,
     },
+    #[error("{0:?} cannot be the name of a share")]
+    ShareName(String),
+    #[error("find share {name}")]
+    Share {
+        name: String,
+        source: std::io::Error,
+    },
+    #[error("mount the node's files")]
+    Shares(#[source] crate::container::mounts::MountError),
     #[error("{doing} {path}")]
     File {
         doing: &'static str,
@@ -64,10 +74,12 @@ impl GuestError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::NotAGuest(_) | Self::NotAHost(_) => Code::Unimplemented,
-            Self::Serial(_) => Code::InvalidArgument,
-            Self::NoDisk(_) => Code::NotFound,
+            Self::Serial(_) | Self::ShareName(_) => Code::InvalidArgument,
+            Self::NoDisk(_) | Self::Share { .. } => Code::NotFound,
             Self::DiskInUse(_) => Code::FailedPrecondition,
-            Self::Disk { .. } | Self::File { .. } | Self::System { .. } => Code::Internal,
+            Self::Disk { .. } | Self::Shares(_) | Self::File { .. } | Self::System { .. } => {
+                Code::Internal
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{
@@ -115,6 +115,12 @@ impl Supervisor {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.saved.pid
+    }
+
+    /// A descriptor that stands for it, whoever gets its number later.
+    pub(crate) fn try_clone_pidfd(&self) -> Result<OwnedFd> {
+        let cloned = self.pidfd.as_fd().try_clone_to_owned();
+        cloned.map_err(|e| Error::io(format!("find process {}", self.pid()), e))
     }
 
     /// Resolves when it is dead, with how it ended where that is known and wasn't told before.

@@ -29,9 +29,10 @@ mod assemble;
 mod blank_disk;
 mod container;
 mod disks;
+mod shares;
 mod volumes;
 
-pub use config::{Config, Machine};
+pub use config::{Config, HostVolumes, Machine};
 
 use crate::leftovers::Leftovers;
 use crate::{
@@ -94,6 +95,12 @@ impl Sandboxer for Vm {
             if !path.is_file() {
                 return Err(format!("{what} {} is missing", path.display()));
             }
+        }
+        if config.host_volumes == HostVolumes::Shared && !config.fsd.is_file() {
+            return Err(format!(
+                "the file server {} is missing",
+                config.fsd.display()
+            ));
         }
         if config.machine.needs_kvm() {
             check_kvm(Path::new(KVM), Path::new(MODULES))?;

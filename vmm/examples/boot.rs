@@ -18,8 +18,8 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
 use vmm_api::{
-    BlkAccess, BlkSpec, Channel, DeviceSpec, Event, Extent, MachineKind, MachineSpec, PROTOCOL,
-    Reply, Request, VsockSpec,
+    BlkAccess, BlkSpec, Channel, DeviceSpec, Event, Extent, MachineKind, MachineSpec,
+    MemorySharing, PROTOCOL, Reply, Request, VsockSpec,
 };
 
 #[derive(Parser)]
@@ -133,6 +133,7 @@ fn boot(args: &Args, requests: &Channel) -> Result<()> {
         kind: MachineKind::Builtin,
         vcpus: args.vcpus,
         memory_mib: args.memory_mib,
+        memory_sharing: MemorySharing::Private,
         kernel: 0,
         initramfs: 1,
         cmdline: args.cmdline.join(" "),

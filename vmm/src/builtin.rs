@@ -55,6 +55,7 @@ struct Parts {
     wires: Wires,
     threads: Threads,
     devices: BTreeMap<u8, Device>,
+    has_fs: bool,
 }
 
 impl Parts {

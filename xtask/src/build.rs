@@ -1,11 +1,15 @@
 //! `cargo xtask build`: the binaries that go into a node. The one place that knows where they are.
 
-use crate::{process, repository};
+use crate::{debian, process, repository};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
 /// The only target we build for; named to cargo, so that build scripts are not linked statically.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What crates link that are not Rust all the way down, and where Debian puts it.
+pub(crate) const NATIVE_PACKAGES: [&str; 1] = ["libcap-ng-dev"];
+const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 
 /// A binary of ours, and how it is built.
 pub(crate) struct Binary {
@@ -42,6 +46,15 @@ pub(crate) const VMM: Binary = Binary {
     max_size: None,
 };
 
+/// The process that serves the node's files to one machine.
+pub(crate) const FSD: Binary = Binary {
+    package: "vmm-fs",
+    name: "bulkhead-fsd",
+    profile: "vmm",
+    linking: Linking::Static,
+    max_size: None,
+};
+
 /// The supervisor in the guest and on the host.
 pub(crate) const AGENT: Binary = Binary {
     package: "agent",
@@ -52,9 +65,10 @@ pub(crate) const AGENT: Binary = Binary {
 };
 
 /// All of them.
-pub(crate) const BINARIES: [Binary; 3] = [SERVER, VMM, AGENT];
+pub(crate) const BINARIES: [Binary; 4] = [SERVER, VMM, FSD, AGENT];
 
 pub(crate) fn run() -> Result<()> {
+    debian::install(&NATIVE_PACKAGES)?;
     BINARIES.iter().try_for_each(Binary::build)
 }
 
@@ -83,6 +97,8 @@ impl Binary {
             cargo.args(["--target", TARGET]);
             let flags = "-C target-feature=+crt-static";
             cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
+            cargo.env("LIBCAPNG_LINK_TYPE", "static");
+            cargo.env("LIBCAPNG_LIB_PATH", LIBRARIES);
         }
         process::run(&mut cargo)?;
         self.check_size()

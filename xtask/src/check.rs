@@ -2,7 +2,7 @@
 
 mod dependencies;
 
-use crate::{debian, fuzz, process, tidy};
+use crate::{build, debian, fuzz, process, tidy};
 use anyhow::{Result, bail};
 
 /// A part that passes or fails on its own.
@@ -11,6 +11,7 @@ type Step = fn() -> Result<()>;
 /// Runs every step, also after one has failed, and names those that did.
 pub(crate) fn run() -> Result<()> {
     debian::install(&["protobuf-compiler"])?;
+    debian::install(&build::NATIVE_PACKAGES)?;
     let steps: [(&str, Step); 6] = [
         ("formatting", formatting),
         ("tidy", tidy::run),

@@ -32,6 +32,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     // k8s-cri, an independent copy of the interface that tests use as client, wants protoc.
     debian::install(&["protobuf-compiler"])?;
+    debian::install(&build::NATIVE_PACKAGES)?;
     let mut tally = Tally::default();
     if !options.node && options.suites.is_empty() {
         unit_tests(options.filter.as_deref(), &mut tally)?;

@@ -124,6 +124,9 @@ fn refuse_disks(request: &v1::CreateContainerRequest) -> Result<(), GuestError> 
     {
         return Err(GuestError::NotAGuest("mounting a disk"));
     }
+    if request.mounts.iter().any(|mount| mount.r#type == "share") {
+        return Err(GuestError::NotAGuest("mounting a share"));
+    }
     Ok(())
 }
 

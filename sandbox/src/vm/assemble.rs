@@ -12,11 +12,12 @@ use vmm_api::Request;
 use super::container::{Record, VmContainer};
 use super::plan::policy;
 use super::sandbox::Shared;
+use super::shares::{Access, Wanted};
 use super::volumes::{self, ImageMount, Volumes};
 use crate::agent::{AgentContainer, Files, Pids, refused, to_request};
 use crate::leftovers::remove_path;
 use crate::sizing::{Cover, Need, cover};
-use crate::{ContainerId, ContainerSpec, Error, Kind, PidMode, Resources, Result, record};
+use crate::{ContainerId, ContainerSpec, Error, Kind, Mount, PidMode, Resources, Result, record};
 
 /// Name of the file behind a container's writable layer.
 const WRITABLE: &str = "writable.ext4";
@@ -59,6 +60,7 @@ impl Shared {
         let volumes = copy_volumes(spec).await?;
         record.notes.extend(volumes.notes.iter().cloned());
         self.open_log(&spec.id, spec.log_path.as_deref()).await?;
+        let shares = self.shares.provide(&volumes.shared).await?;
         self.attach_disks(spec, &volumes, record).await?;
         let kept = Record::path(&self.launched.places.containers, &spec.id);
         // Before the agent knows of it, so that a server that dies in between finds all of it again.
@@ -70,7 +72,9 @@ impl Shared {
             .rescan_disks(serials)
             .await
             .map_err(refused)?;
-        let request = to_request(spec, files(volumes, record)?);
+        let mut files = files(volumes, record, &shares)?;
+        in_order(&mut files.mounts, &spec.mounts);
+        let request = to_request(spec, files);
         let inner = agent.create(&spec.id, request, Pids::OfGuest).await?;
         record.user = inner.status().user;
         record::write(&kept, record)?;
@@ -222,6 +226,7 @@ impl Shared {
 
     /// Takes back the containers that were made before a restart of ours, and removes the half-made.
     pub(super) async fn recall(&self) -> Result<()> {
+        self.shares.recall().await?;
         let agent = &self.launched.agent;
         let mut known = Vec::new();
         for (id, record) in self.records()? {
@@ -289,7 +294,7 @@ async fn copy_volumes(spec: &ContainerSpec) -> Result<Volumes> {
 }
 
 /// The container's files in the agent's words.
-fn files(volumes: Volumes, record: &Record) -> Result<Files> {
+fn files(volumes: Volumes, record: &Record, shares: &[String]) -> Result<Files> {
     let incomplete = || {
         Error::new(
             Kind::Internal,
@@ -307,6 +312,8 @@ fn files(volumes: Volumes, record: &Record) -> Result<Files> {
         .map(|(mount, image)| image_mount(mount, &image.disk.serial))
         .collect();
     mounts.extend(volumes.mounts);
+    let shared = volumes.shared.iter().zip(shares);
+    mounts.extend(shared.map(|(wanted, name)| share_mount(wanted, name)));
     Ok(Files {
         rootfs: v1::rootfs::Kind::Disk(disk),
         mounts,
@@ -314,6 +321,26 @@ fn files(volumes: Volumes, record: &Record) -> Result<Files> {
         readonly_paths: volumes.readonly_paths,
         log_path: String::new(),
     })
+}
+
+/// One may lie in another, so they are mounted as they were listed, from whatever they come.
+fn in_order(mounts: &mut [v1::Mount], listed: &[Mount]) {
+    mounts.sort_by_key(|mount| {
+        listed
+            .iter()
+            .position(|listed| listed.destination == mount.destination)
+    });
+}
+
+fn share_mount(wanted: &Wanted, name: &str) -> v1::Mount {
+    v1::Mount {
+        destination: wanted.destination.clone(),
+        source: name.to_owned(),
+        r#type: "share".to_owned(),
+        readonly: wanted.access != Access::Full,
+        recursive_readonly: wanted.access == Access::ReadOnlyTree,
+        ..v1::Mount::default()
+    }
 }
 
 fn image_mount(mount: &ImageMount, serial: &str) -> v1::Mount {

@@ -14,6 +14,10 @@ pub struct Config {
     pub vmm: PathBuf,
     /// Which hypervisor it uses.
     pub machine: Machine,
+    /// Whether containers can have files and directories of the node.
+    pub host_volumes: HostVolumes,
+    /// The `bulkhead-fsd` program, which serves them; each pod that has some runs one.
+    pub fsd: PathBuf,
     /// The guest kernel: an uncompressed ELF (`vmlinux`) with a PVH note.
     pub kernel: PathBuf,
     /// The initial RAM disk, with the agent as `/init`.
@@ -37,7 +41,7 @@ pub struct Config {
     pub system_memory_mib: u64,
     /// The least memory that the kernel boots in.
     pub minimum_memory_mib: u64,
-    /// What the VMM process itself may use on the node, beside the guest's memory.
+    /// What the VMM and the server of volumes may use on the node, beside the guest's memory.
     pub vmm_memory_mib: u64,
     /// Size of a container's writable layer where the container names none. The file behind it is sparse.
     pub writable_disk_mib: u64,
@@ -51,6 +55,17 @@ pub struct Config {
     pub boot_timeout_s: u64,
     /// A machine whose agent has not answered for so many seconds counts as hung and is killed; 0 means never.
     pub hang_timeout_s: u64,
+}
+
+/// Whether containers in machines can have files and directories of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostVolumes {
+    /// Over virtio-fs. The machine's memory can then be mapped by a second process, and the node backs it
+    /// with huge pages only where it does so for shared memory.
+    Shared,
+    /// No: only copies of what is small and read-only.
+    Refused,
 }
 
 /// Which hypervisor runs a machine.
@@ -78,6 +93,7 @@ impl Config {
         let mut mistakes = Vec::new();
         for (key, path) in [
             ("vmm", &self.vmm),
+            ("fsd", &self.fsd),
             ("kernel", &self.kernel),
             ("initramfs", &self.initramfs),
             ("runtime_dir", &self.runtime_dir),
@@ -143,6 +159,8 @@ pub(super) mod tests {
         Config {
             vmm: "/usr/libexec/bulkhead/bulkhead-vmm".into(),
             machine: Machine::Builtin,
+            host_volumes: HostVolumes::Shared,
+            fsd: "/usr/libexec/bulkhead/bulkhead-fsd".into(),
             kernel: "/usr/share/bulkhead/vmlinux".into(),
             initramfs: "/usr/share/bulkhead/initramfs".into(),
             kernel_params: vec![],

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use vmm_api::{Accel, MachineKind, MachineSpec, VsockSpec};
+use vmm_api::{Accel, MachineKind, MachineSpec, MemorySharing, VsockSpec};
 
-use super::config::{Config, Machine};
+use super::config::{Config, HostVolumes, Machine};
 use crate::cgroup::{Limits, Parent, PodCgroup};
 use crate::leftovers::Leftover;
 use crate::sizing::{KubeletLimits, Policy, Size, size};
@@ -46,6 +46,16 @@ pub(super) struct Places {
     pub(super) log: PathBuf,
     /// Our records of containers.
     pub(super) containers: PathBuf,
+    /// What the volumes that the guest shares with the node are mounted on, in their server's namespace.
+    pub(super) share: PathBuf,
+    /// Our record of them.
+    pub(super) shares: PathBuf,
+    /// The VMM finds their server there, for a moment.
+    pub(super) fsd_socket: PathBuf,
+    /// The lock that the server holds for its life.
+    pub(super) fsd_lock: PathBuf,
+    /// The server's log lines.
+    pub(super) fsd_log: PathBuf,
 }
 
 impl Places {
@@ -58,11 +68,17 @@ impl Places {
             lock: dir.join("vmm.lock"),
             log: dir.join("vmm.log"),
             containers: dir.join("containers"),
+            share: dir.join("share"),
+            shares: dir.join("shares.json"),
+            fsd_socket: dir.join("fsd.sock"),
+            fsd_lock: dir.join("fsd.lock"),
+            fsd_log: dir.join("fsd.log"),
         }
     }
 
     fn all(&self) -> Vec<PathBuf> {
-        let aside = self.log.with_extension("log.1");
+        let aside = |log: &Path| log.with_extension("log.1");
+        let asides = [aside(&self.log), aside(&self.fsd_log)];
         let Self {
             control,
             vsock,
@@ -70,8 +86,17 @@ impl Places {
             lock,
             log,
             containers,
+            share,
+            shares,
+            fsd_socket,
+            fsd_lock,
+            fsd_log,
         } = self.clone();
-        vec![control, vsock, console, log, aside, containers, lock]
+        let all = [
+            control, vsock, console, log, containers, share, shares, fsd_socket, fsd_log, fsd_lock,
+            lock,
+        ];
+        all.into_iter().chain(asides).collect()
     }
 }
 
@@ -131,6 +156,10 @@ impl Planned {
             },
             vcpus: self.size.vcpus,
             memory_mib: self.size.memory_mib,
+            memory_sharing: match config.host_volumes {
+                HostVolumes::Shared => MemorySharing::Shared,
+                HostVolumes::Refused => MemorySharing::Private,
+            },
             kernel: KERNEL_FD,
             initramfs: INITRAMFS_FD,
             cmdline: cmdline(&config.kernel_params),

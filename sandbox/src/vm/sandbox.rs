@@ -15,6 +15,7 @@ use super::control::Events;
 use super::disks::Disks;
 use super::launch::Launched;
 use super::saved::Saved;
+use super::shares::Shares;
 use super::users::Users;
 use super::{console, health, plan};
 use crate::agent::{lost, quoted};
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     pub(super) host_cpus: u32,
     pub(super) launched: Launched,
     pub(super) disks: Disks,
+    pub(super) shares: Shares,
     pub(super) blank_disks: BlankDisks,
     pub(super) ending: Ending,
     /// The VMM's oom_score_adj, once a container has said one.
@@ -120,9 +122,15 @@ impl VmSandbox {
 impl Shared {
     fn new(handler: Handler, launched: Launched) -> Arc<Self> {
         Arc::new(Self {
-            config: handler.config,
             host_cpus: handler.host_cpus,
             disks: Disks::none(launched.control.clone()),
+            shares: Shares::none(
+                handler.config.clone(),
+                launched.control.clone(),
+                launched.cgroup.clone(),
+                launched.places.clone(),
+            ),
+            config: handler.config,
             blank_disks: handler.blank_disks,
             users: handler.users,
             leftovers: handler.leftovers,
@@ -164,19 +172,22 @@ impl Shared {
         tokio::select! {
             reason = over => return reason,
             () = health::hung(&launched.agent, limit) => {}
-            never = self.trim_log() => match never {},
+            never = self.trim_logs() => match never {},
         }
         launched.supervisor.kill();
         launched.supervisor.wait().await;
         Reason::Hung
     }
 
-    async fn trim_log(&self) -> Infallible {
-        let log = LogFile::at(self.launched.places.log.clone());
+    async fn trim_logs(&self) -> Infallible {
+        let places = &self.launched.places;
+        let logs = [&places.log, &places.fsd_log].map(|path| LogFile::at(path.clone()));
         loop {
             tokio::time::sleep(TRIM_INTERVAL).await;
-            if let Err(error) = log.trim() {
-                tracing::warn!(sandbox_id = %self.launched.id, %error, "the VMM's log can't be trimmed");
+            for log in &logs {
+                if let Err(error) = log.trim() {
+                    tracing::warn!(sandbox_id = %self.launched.id, path = %log.path().display(), %error, "a log can't be trimmed");
+                }
             }
         }
     }
@@ -192,6 +203,12 @@ impl Shared {
         };
         match reason {
             Reason::Stopped(Stop::PowerOff, _) => "the guest powered off by itself".to_owned(),
+            Reason::Stopped(Stop::HostError, why) => format!(
+                "the machine stopped: {}{}{}",
+                quoted(why),
+                self.file_servers_words(),
+                console()
+            ),
             Reason::Stopped(_, why) => format!("the machine stopped: {}{}", quoted(why), console()),
             Reason::Hung => format!(
                 "the guest hung: its agent had not answered for {} s{}",
@@ -207,6 +224,13 @@ impl Shared {
                 let words = LogFile::at(places.log.clone()).tail(LAST_WORDS);
                 format!("the VMM {how}; its last words: {}", quoted(&words))
             }
+        }
+    }
+
+    fn file_servers_words(&self) -> String {
+        match LogFile::at(self.launched.places.fsd_log.clone()).tail(LAST_WORDS) {
+            words if words.is_empty() => words,
+            words => format!("; last words of its file server: {}", quoted(&words)),
         }
     }
 
@@ -344,6 +368,9 @@ impl Sandbox for VmSandbox {
             ("cgroup", launched.cgroup.path().to_owned()),
         ];
         let facts = facts.map(|(name, value)| (name.to_owned(), value));
-        facts.into_iter().chain(self.shared.notes()).collect()
+        let server = self.shared.shares.server_pid().await;
+        let server = server.map(|pid| ("fsd_pid".to_owned(), pid.to_string()));
+        let notes = self.shared.notes();
+        facts.into_iter().chain(server).chain(notes).collect()
     }
 }

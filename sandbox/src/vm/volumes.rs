@@ -1,15 +1,15 @@
-//! Volumes of a container in a guest: what can be copied into it, and what can't be had yet.
+//! Volumes of a container in a guest: what is copied into it, and what it shares with the node.
 //!
 //! The kubelet's own small volumes (Secrets, ConfigMaps, projected and downward-API volumes), the
 //! files that it keeps per pod or container, and single files of such a volume (`subPath`) are copied
-//! when the container is made. Everything else would need the node's file system inside the guest
-//! and is refused by name: a copy that pretends to be a shared directory would lose data.
+//! when the container is made. Everything else is the node's own, over virtio-fs ([`super::shares`]).
 
 use std::path::Path;
 
 use agent_api::v1;
 
-use crate::spec::{ImageFiles, MountSource};
+use super::shares::{Access, Wanted};
+use crate::spec::{ImageFiles, MountSource, Propagation};
 use crate::{ContainerSpec, Error, Kind, Mount, Result};
 
 mod copy;
@@ -39,6 +39,8 @@ pub(super) struct Volumes {
     pub(super) mounts: Vec<v1::Mount>,
     /// The copies.
     pub(super) files: Vec<v1::File>,
+    /// What is the node's own.
+    pub(super) shared: Vec<Wanted>,
     /// Copies that the container may not change.
     pub(super) readonly_paths: Vec<String>,
     /// For people: what differs from a volume on the node.
@@ -103,7 +105,7 @@ impl Volumes {
                 self.notes
                     .push(format!("what is written to {at} stays in the guest"));
             }
-            Volume::Shared => return Err(refused(mount, source)),
+            Volume::Shared => self.shared.push(wanted(mount, source)?),
         }
         Ok(())
     }
@@ -118,7 +120,7 @@ enum Volume {
     File,
     /// The file for a container's last words.
     LastWords,
-    /// Anything else: it would have to be the node's own.
+    /// Anything else: it has to be the node's own.
     Shared,
 }
 
@@ -145,14 +147,26 @@ fn kind(mount: &Mount, source: &Path) -> Volume {
     }
 }
 
-fn refused(mount: &Mount, source: &Path) -> Error {
-    let doing = format!(
-        "mount {} at {}: a machine can't share directories with the node yet; what it can have are \
-         Secrets, ConfigMaps, projected and downward-API volumes, and images",
-        source.display(),
-        mount.destination
-    );
-    Error::new(Kind::Unsupported, doing)
+fn wanted(mount: &Mount, source: &Path) -> Result<Wanted> {
+    if mount.propagation == Propagation::Bidirectional {
+        let doing = format!(
+            "mount {} at {} with bidirectional propagation: what a guest mounts can't appear on the node; \
+             mountPropagation may be None or HostToContainer",
+            source.display(),
+            mount.destination
+        );
+        return Err(Error::new(Kind::Unsupported, doing));
+    }
+    Ok(Wanted {
+        destination: mount.destination.clone(),
+        source: source.to_owned(),
+        access: match (mount.readonly, mount.recursive_readonly) {
+            (_, true) => Access::ReadOnlyTree,
+            (true, false) => Access::ReadOnly,
+            (false, false) => Access::Full,
+        },
+        follows_node: mount.propagation == Propagation::HostToContainer,
+    })
 }
 
 #[cfg(test)]

@@ -12,15 +12,15 @@ use sandbox::{
     Container, ContainerSpec, Kind, Mount, Sandbox, SandboxExit, SandboxSpec, Sandboxer, vm,
 };
 
-use super::image;
 use super::node::Node;
+use super::{image, shares};
 
 type Check = fn(Arc<Node>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Nothing here takes longer, however slow the node.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-const CHECKS: [(&str, Check); 5] = [
+const CHECKS: [(&str, Check); 7] = [
     (
         "a_guest_that_panics_costs_its_own_pod_and_says_why",
         |node| Box::pin(panics(node)),
@@ -35,6 +35,14 @@ const CHECKS: [(&str, Check); 5] = [
     ("secrets_are_copied_and_images_can_be_mounted", |node| {
         Box::pin(has_volumes(node))
     }),
+    (
+        "files_of_the_node_are_shared_with_machines_both_ways",
+        |node| Box::pin(shares::shares(node)),
+    ),
+    (
+        "a_machine_whose_file_server_dies_ends_and_says_why",
+        |node| Box::pin(shares::server_dies(node)),
+    ),
     ("what_a_machine_can_not_have_is_refused_by_name", |node| {
         Box::pin(refuses(node))
     }),
@@ -68,32 +76,32 @@ pub async fn check_all(
     outcomes
 }
 
-struct Pod {
-    spec: SandboxSpec,
-    sandbox: Arc<dyn Sandbox>,
+pub struct Pod {
+    pub spec: SandboxSpec,
+    pub sandbox: Arc<dyn Sandbox>,
 }
 
 impl Pod {
-    async fn new(node: &Node, sandboxer: Arc<dyn Sandboxer>, name: &str) -> Self {
+    pub async fn new(node: &Node, sandboxer: Arc<dyn Sandboxer>, name: &str) -> Self {
         let spec = node.sandbox(name);
         let sandbox = ok(sandboxer.create(spec.clone())).await;
         Self { spec, sandbox }
     }
 
-    async fn run(&self, spec: ContainerSpec) -> Arc<dyn Container> {
+    pub async fn run(&self, spec: ContainerSpec) -> Arc<dyn Container> {
         let container = ok(self.sandbox.create_container(spec)).await;
         ok(container.start()).await;
         container
     }
 
-    async fn over(&self) -> SandboxExit {
+    pub async fn over(&self) -> SandboxExit {
         let ended = self.sandbox.wait().await;
         ok(self.sandbox.remove()).await;
         ended
     }
 }
 
-async fn ok<T>(step: impl Future<Output = sandbox::Result<T>>) -> T {
+pub async fn ok<T>(step: impl Future<Output = sandbox::Result<T>>) -> T {
     step.await
         .unwrap_or_else(|error| panic!("{}", error.chain()))
 }
@@ -207,9 +215,10 @@ async fn refuses(node: Arc<Node>) {
 
     let pod = Pod::new(&node, node.sandboxer(), "refuses").await;
     let mut shared = node.container(&pod.spec, "c", "true");
-    shared
-        .mounts
-        .push(mount("/data", MountSource::Host("/var".into())));
+    shared.mounts.push(Mount {
+        propagation: Propagation::Bidirectional,
+        ..mount("/data", MountSource::Host("/var".into()))
+    });
     let mut large = node.container(&pod.spec, "d", "true");
     large.resources.memory_bytes = Some(4 << 30);
     for (spec, kind) in [(shared, Kind::Unsupported), (large, Kind::NoSpace)] {

@@ -80,6 +80,8 @@ impl Node {
         vm::Config {
             vmm: Path::new(PRODUCTS).join("bin/bulkhead-vmm"),
             machine: vm::Machine::Builtin,
+            host_volumes: vm::HostVolumes::Shared,
+            fsd: Path::new(PRODUCTS).join("bin/bulkhead-fsd"),
             kernel: Path::new(PRODUCTS).join("guest/6.12/vmlinux"),
             initramfs: Path::new(PRODUCTS).join("guest/6.12/initramfs.cpio"),
             kernel_params: vec!["quiet".into()],

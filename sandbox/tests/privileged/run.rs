@@ -21,6 +21,8 @@ mod machines;
 mod node;
 #[path = "server.rs"]
 mod server;
+#[path = "shares.rs"]
+mod shares;
 
 pub use node::Kind;
 use node::Node;

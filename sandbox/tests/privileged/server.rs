@@ -5,10 +5,11 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use sandbox::conformance::{Bench, Outcome};
-use sandbox::{ContainerId, SavedSandbox};
+use sandbox::{ContainerId, Mount, SandboxSpec, SavedSandbox};
 use serde::{Deserialize, Serialize};
 
 use super::node::Node;
+use super::shares;
 
 /// Tells this program to be the server.
 pub const COMMAND: &str = "serve";
@@ -25,11 +26,10 @@ struct Made {
 pub async fn serve(node: &Node) -> ExitCode {
     let spec = node.sandbox("server");
     let sandbox = node.sandboxer().create(spec.clone()).await.unwrap();
-    let script = "while [ ! -e /go ]; do sleep 0.1; done; exit 8";
-    let container = sandbox
-        .create_container(node.container(&spec, "c", script))
-        .await
-        .unwrap();
+    let script = "while [ ! -e /go ] || [ ! -e /shared/go ]; do sleep 0.1; done; exit 8";
+    let mut container = node.container(&spec, "c", script);
+    container.mounts.push(shared(node));
+    let container = sandbox.create_container(container).await.unwrap();
     container.start().await.unwrap();
     let made = Made {
         sandbox: sandbox.save(),
@@ -39,6 +39,11 @@ pub async fn serve(node: &Node) -> ExitCode {
     writeln!(out, "{}", serde_json::to_string(&made).unwrap()).unwrap();
     out.flush().unwrap();
     std::future::pending().await
+}
+
+/// A directory of the node's that its containers have.
+fn shared(node: &Node) -> Mount {
+    shares::mount("/shared", &node.dir().join("shared"), false)
 }
 
 /// Checks the sentence above.
@@ -59,6 +64,10 @@ pub async fn check_killed(node: &Node) -> Outcome {
 async fn try_killed(node: &Node) -> Result<(), String> {
     let before = node.traces();
     let made = tokio::task::block_in_place(|| make_and_kill(node)).map_err(|e| e.to_string())?;
+    let spec = SandboxSpec {
+        id: made.sandbox.id.clone(),
+        ..node.sandbox("adopted")
+    };
     let tell = |error: sandbox::Error| error.chain();
     let sandbox = node.sandboxer().adopt(made.sandbox).await.map_err(tell)?;
     let container = sandbox
@@ -70,6 +79,11 @@ async fn try_killed(node: &Node) -> Result<(), String> {
         ..sandbox::ExecSpec::default()
     };
     let touched = container.exec(touch).await.map_err(tell)?.exit.await;
+    // One that is made now has the same directory as the one from before.
+    let mut later = node.container(&spec, "d", "echo > /shared/go");
+    later.mounts.push(shared(node));
+    let second = sandbox.create_container(later).await.map_err(tell)?;
+    second.start().await.map_err(tell)?;
     let ended = container.wait().await;
     sandbox.stop(Duration::ZERO).await.map_err(tell)?;
     sandbox.remove().await.map_err(tell)?;

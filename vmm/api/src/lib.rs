@@ -22,8 +22,8 @@ pub use channel::{Channel, ChannelError};
 pub use error_code::{ErrorCode, Failure};
 pub use event::Event;
 pub use machine_spec::{
-    Accel, BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, Extent, MachineKind, MachineSpec,
-    VsockSpec,
+    Accel, BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, Extent, FsSpec, MachineKind, MachineSpec,
+    MemorySharing, VsockSpec,
 };
 pub use request::{MachineStatus, Reply, Request};
 pub use version::PROTOCOL;

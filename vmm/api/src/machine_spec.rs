@@ -17,6 +17,8 @@ pub struct MachineSpec {
     pub vcpus: u32,
     /// Guest memory at boot, in MiB.
     pub memory_mib: u64,
+    /// Who else may map the guest's memory.
+    pub memory_sharing: MemorySharing,
     /// The guest kernel: an uncompressed ELF with a PVH note. Opened for this machine alone, since the
     /// position in the file is used.
     pub kernel: FdIndex,
@@ -33,6 +35,16 @@ pub struct MachineSpec {
     pub vsock: VsockSpec,
     /// Devices present at boot, beside vsock, rng and serial, which every machine has.
     pub devices: Vec<DeviceSpec>,
+}
+
+/// Who may map a guest's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemorySharing {
+    /// The VMM alone. The host may back it with huge pages.
+    Private,
+    /// Also the processes behind devices such as [`DeviceSpec::Fs`], which work in it themselves.
+    Shared,
 }
 
 /// Which implementation runs a machine.
@@ -73,6 +85,19 @@ pub struct VsockSpec {
 pub enum DeviceSpec {
     /// A virtio block device.
     Blk(BlkSpec),
+    /// A virtio file system; a machine has one at most, and it stays.
+    Fs(FsSpec),
+}
+
+/// A virtio file system whose files another process serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FsSpec {
+    /// What the guest mounts it by: 1 to 36 bytes of UTF-8.
+    pub tag: String,
+    /// A connected `SOCK_STREAM` unix socket with a vhost-user back end at the other end. The machine needs
+    /// [`MemorySharing::Shared`].
+    pub socket: FdIndex,
 }
 
 /// A virtio block device whose content is the concatenation of its extents.

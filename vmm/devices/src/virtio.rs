@@ -14,6 +14,7 @@ use crate::Interrupt;
 pub mod blk;
 pub mod chain;
 mod config;
+pub mod fs;
 pub mod queue;
 pub mod rng;
 mod service;
@@ -23,6 +24,7 @@ mod worker;
 
 pub use blk::Blk;
 pub use chain::Chain;
+pub use fs::Fs;
 pub use queue::Queue;
 pub use rng::Rng;
 pub use vsock::{Vsock, VsockBackend};
@@ -122,4 +124,12 @@ pub enum DeviceError {
     /// An event descriptor is broken.
     #[error("read an event descriptor")]
     Event(#[source] io::Error),
+    /// The process that does the device's work is gone.
+    #[error("reach the process that works for the guest's virtio device of type {kind}")]
+    Backend {
+        /// The device type.
+        kind: u32,
+        /// How that shows.
+        source: io::Error,
+    },
 }

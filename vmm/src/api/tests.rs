@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket_with};
 use vmm_api::event::Stop;
 use vmm_api::{
-    Accel, Channel, ErrorCode, MachineKind, MachineSpec, PROTOCOL, Reply, Request, VsockSpec,
+    Accel, Channel, ErrorCode, MachineKind, MachineSpec, MemorySharing, PROTOCOL, Reply, Request,
+    VsockSpec,
 };
 
 use super::*;
@@ -96,6 +97,7 @@ fn spec(kind: MachineKind) -> Request {
         kind,
         vcpus: 1,
         memory_mib: 128,
+        memory_sharing: MemorySharing::Private,
         kernel: 0,
         initramfs: 1,
         cmdline: String::new(),

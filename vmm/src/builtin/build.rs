@@ -46,7 +46,7 @@ pub(super) fn build(
     let kvm = (*surroundings.kvm).as_ref();
     let kvm = kvm.map_err(|error| BuildError::NoKvm(crate::chain(error)))?;
     let vcpus = check_vcpus(spec.vcpus, kvm)?;
-    let memory = memory::map(spec.memory_mib)?;
+    let memory = memory::map(spec.memory_mib, spec.memory_sharing)?;
     let entry = kernel::load(
         &memory,
         &mut files.file("kernel", spec.kernel)?,
@@ -138,6 +138,7 @@ fn make_parts(
         wires: Wires::new(Arc::clone(vm)),
         threads: start_threads(surroundings)?,
         devices: BTreeMap::new(),
+        has_fs: false,
     };
     let vsock = make_vsock(spec, files, surroundings)?;
     let own = |device| move |source| BuildError::Own { device, source };

@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use vm_memory::GuestMemoryAtomic;
-use vmm_api::{BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, ErrorCode};
+use vm_memory::{GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryRegion};
+use vmm_api::{BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, ErrorCode, FsSpec};
 use vmm_devices::NotifierBinder;
 use vmm_devices::pci::PlugError;
 use vmm_devices::virtio::blk::{Blk, Disk, DiskError, Extent, SerialNumberError};
+use vmm_devices::virtio::fs::{ConnectError, Fs, TagError};
 use vmm_devices::virtio::transport::{VirtioPci, Wiring, vector_count};
 use vmm_devices::virtio::{Memory, VirtioDevice};
 
@@ -35,6 +36,18 @@ pub enum AttachError {
     /// A writable device must be one piece of one file.
     #[error("extents: a writable device has exactly one, not {0}")]
     Extents(usize),
+    /// Its tag is none.
+    #[error("tag")]
+    Tag(#[from] TagError),
+    /// A machine has one file system.
+    #[error("the machine has a file system already")]
+    SecondFs,
+    /// Nobody else could work in the guest's memory.
+    #[error("memory_sharing: the machine's memory can't be shared, which a file system takes")]
+    PrivateMemory,
+    /// The other end of its socket does not do what it should.
+    #[error("reach the device's back end")]
+    Backend(#[from] ConnectError),
     /// There is no room for it on the bus.
     #[error("plug the device in")]
     Plug(#[from] PlugError),
@@ -47,7 +60,8 @@ impl AttachError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Plug(_) => ErrorCode::NoSpace,
-            Self::Io(_) => ErrorCode::Internal,
+            Self::SecondFs => ErrorCode::WrongState,
+            Self::Io(_) | Self::Backend(_) => ErrorCode::Internal,
             _ => ErrorCode::Invalid,
         }
     }
@@ -85,6 +99,11 @@ impl Wires {
         Self { vm, memory }
     }
 
+    fn memory_is_shared(&self) -> bool {
+        let mut regions = self.vm.memory().iter();
+        regions.all(|region| region.file_offset().is_some())
+    }
+
     fn wiring(&self, device: &dyn VirtioDevice) -> Wiring {
         let vectors = Vectors::new(Arc::clone(&self.vm), vector_count(device));
         Wiring {
@@ -102,14 +121,35 @@ impl Parts {
         spec: &DeviceSpec,
         files: &Files,
     ) -> Result<DeviceAddress, AttachError> {
-        let DeviceSpec::Blk(spec) = spec;
+        let slot = match spec {
+            DeviceSpec::Blk(spec) => self.attach_blk(spec, files)?,
+            DeviceSpec::Fs(spec) => self.attach_fs(spec, files)?,
+        };
+        Ok(DeviceAddress { slot })
+    }
+
+    fn attach_blk(&mut self, spec: &BlkSpec, files: &Files) -> Result<u8, AttachError> {
         let taken = |device: &Device| device.attached.as_ref() == Some(&spec.serial);
         if self.devices.values().any(taken) {
             return Err(AttachError::SerialTaken(spec.serial.clone()));
         }
         let blk = blk(spec, files)?;
-        let slot = self.plug(Box::new(blk), Thread::Disk, Some(spec.serial.clone()))?;
-        Ok(DeviceAddress { slot })
+        self.plug(Box::new(blk), Thread::Disk, Some(spec.serial.clone()))
+    }
+
+    /// It only passes notifications on, so no disk waits for it.
+    fn attach_fs(&mut self, spec: &FsSpec, files: &Files) -> Result<u8, AttachError> {
+        if self.has_fs {
+            return Err(AttachError::SecondFs);
+        }
+        if !self.wires.memory_is_shared() {
+            return Err(AttachError::PrivateMemory);
+        }
+        let socket = files.fd("socket", spec.socket)?;
+        let fs = Fs::connect(spec.tag.parse()?, socket.into())?;
+        let slot = self.plug(Box::new(fs), Thread::Io, None)?;
+        self.has_fs = true;
+        Ok(slot)
     }
 
     /// Takes a device out that was attached.

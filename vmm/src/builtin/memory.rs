@@ -1,7 +1,13 @@
 //! Guest memory as the VMM maps it.
 
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use vm_memory::mmap::FromRangesError;
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
+use vmm_api::MemorySharing;
 
 use super::layout;
 
@@ -24,46 +30,91 @@ pub enum MemoryError {
         /// Why not.
         source: FromRangesError,
     },
+    /// The host gives no memory that can be shared.
+    #[error("make {memory_mib} MiB of memory that can be shared")]
+    Make {
+        /// How much.
+        memory_mib: u64,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 /// Maps `memory_mib` of fresh memory, laid out as [`layout::ram_regions`] says.
 ///
-/// Anonymous and private, so that the host may back it with huge pages, which it seldom does for
-/// shared memory; no other process maps it. Pages are charged to the pod's cgroup when the guest first
-/// touches them.
-pub(super) fn map(memory_mib: u64) -> Result<GuestMemoryMmap, MemoryError> {
+/// Private memory is anonymous, so that the host may back it with huge pages, which it seldom does for
+/// memory that others can map. Pages are charged to the pod's cgroup when they are first touched.
+pub(super) fn map(memory_mib: u64, sharing: MemorySharing) -> Result<GuestMemoryMmap, MemoryError> {
     if !(MIN_MEMORY_MIB..=MAX_MEMORY_MIB).contains(&memory_mib) {
         return Err(MemoryError::Size(memory_mib));
     }
+    let make = |source| MemoryError::Make { memory_mib, source };
+    let file = match sharing {
+        MemorySharing::Private => None,
+        MemorySharing::Shared => Some(Arc::new(memory_file(memory_mib << 20).map_err(make)?)),
+    };
+    let mut offset = 0;
     let regions: Vec<_> = layout::ram_regions(memory_mib << 20)
         .into_iter()
         .map(|range| {
-            let len = usize::try_from(range.end - range.start).expect("addresses have 64 bits");
-            (GuestAddress(range.start), len)
+            let len = range.end - range.start;
+            let file = file.clone().map(|file| FileOffset::from_arc(file, offset));
+            offset += len;
+            let len = usize::try_from(len).expect("addresses have 64 bits");
+            (GuestAddress(range.start), len, file)
         })
         .collect();
-    GuestMemoryMmap::from_ranges(&regions).map_err(|source| MemoryError::Map { memory_mib, source })
+    GuestMemoryMmap::from_ranges_with_files(&regions)
+        .map_err(|source| MemoryError::Map { memory_mib, source })
+}
+
+/// Memory with a descriptor, of a size that nobody can change: whoever gets it could otherwise take
+/// pages away under the guest.
+fn memory_file(bytes: u64) -> io::Result<File> {
+    let file = memfd_create(
+        "guest memory",
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?;
+    ftruncate(&file, bytes)?;
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use vm_memory::{Bytes, GuestMemoryBackend};
+    use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
 
     use super::*;
 
     #[test]
     fn memory_is_there_where_the_layout_says_and_zero() {
-        let memory = map(3 * 1024 + 128).unwrap();
-        for address in [0, (3 << 30) - 8, 4 << 30, (4 << 30) + (128 << 20) - 8] {
-            assert_eq!(memory.read_obj::<u64>(GuestAddress(address)).unwrap(), 0);
+        for sharing in [MemorySharing::Private, MemorySharing::Shared] {
+            let memory = map(3 * 1024 + 128, sharing).unwrap();
+            for address in [0, (3 << 30) - 8, 4 << 30, (4 << 30) + (128 << 20) - 8] {
+                assert_eq!(memory.read_obj::<u64>(GuestAddress(address)).unwrap(), 0);
+            }
+            assert!(!memory.address_in_range(GuestAddress(3 << 30)));
         }
-        assert!(!memory.address_in_range(GuestAddress(3 << 30)));
+    }
+
+    #[test]
+    fn whoever_gets_shared_memory_sees_what_the_guest_writes_and_can_not_take_it_away() {
+        let memory = map(3 * 1024 + 128, MemorySharing::Shared).unwrap();
+        memory.write_obj(7u8, GuestAddress(4 << 30)).unwrap();
+        let (region, _) = memory.to_region_addr(GuestAddress(4 << 30)).unwrap();
+        let file = region.file_offset().unwrap();
+        let mut byte = [0];
+        rustix::io::pread(file.file(), &mut byte, file.start()).unwrap();
+        assert_eq!(byte, [7]);
+        assert!(ftruncate(file.file(), 0).is_err());
     }
 
     #[test]
     fn sizes_that_make_no_sense_are_refused() {
         for size in [0, 95, MAX_MEMORY_MIB + 1, u64::MAX] {
-            assert!(matches!(map(size), Err(MemoryError::Size(refused)) if refused == size));
+            assert!(
+                matches!(map(size, MemorySharing::Private), Err(MemoryError::Size(refused)) if refused == size)
+            );
         }
     }
 }

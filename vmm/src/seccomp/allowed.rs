@@ -31,7 +31,8 @@ pub(super) const EVERYBODY: &[c_long] = &[
 /// Calls that map memory, which may not make it executable.
 pub(super) const MAPPING: [c_long; 2] = [SYS_mmap, SYS_mprotect];
 
-/// Devices are activated and reset by the vCPU that asks, and the console is written by it.
+/// Devices are activated and reset by the vCPU that asks, which may take telling the process behind one,
+/// and the console is written by it.
 pub(super) const VCPU: &[c_long] = &[
     SYS_pread64,
     SYS_pwrite64,
@@ -39,6 +40,8 @@ pub(super) const VCPU: &[c_long] = &[
     SYS_epoll_ctl,
     SYS_shutdown,
     SYS_timerfd_settime,
+    SYS_sendmsg,
+    SYS_recvmsg,
 ];
 pub(super) const VCPU_IOCTLS: &[u64] = &[KVM_RUN, KVM_IOEVENTFD, KVM_SIGNAL_MSI];
 
@@ -69,10 +72,9 @@ pub(super) const IO_IOCTLS: &[u64] = &[KVM_SIGNAL_MSI];
 
 /// The control socket, and making a machine and its threads.
 pub(super) const CONTROL: &[c_long] = &[
-    SYS_recvmsg,
-    SYS_sendmsg,
     SYS_epoll_create1,
     SYS_eventfd2,
+    SYS_memfd_create,
     SYS_timerfd_create,
     SYS_fcntl,
     SYS_fstat,

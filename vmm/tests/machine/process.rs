@@ -12,7 +12,9 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
 use vmm_api::event::Stop;
-use vmm_api::{Channel, Event, MachineKind, MachineSpec, PROTOCOL, Reply, Request, VsockSpec};
+use vmm_api::{
+    Channel, Event, MachineKind, MachineSpec, MemorySharing, PROTOCOL, Reply, Request, VsockSpec,
+};
 
 use crate::guest::Code;
 
@@ -33,6 +35,7 @@ pub(crate) fn spec() -> MachineSpec {
         kind: MachineKind::Builtin,
         vcpus: 1,
         memory_mib: 96,
+        memory_sharing: MemorySharing::Private,
         kernel: 0,
         initramfs: 1,
         cmdline: String::new(),

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::device::Content;
 use super::{Disks, POLL};
-use crate::guest::GuestError;
+use crate::guest::{GuestError, shares};
 
 /// How long the last use of a disk may take to end after its container.
 const UNUSED_WITHIN: Duration = Duration::from_secs(10);
@@ -51,6 +51,15 @@ impl ContainerDisks {
             .filter(|mount| mount.r#type == "erofs-disk")
         {
             let place = self.use_disk(&mount.source, Content::Image)?;
+            mount.r#type = "bind".to_owned();
+            mount.source = place.display().to_string();
+        }
+        for mount in request
+            .mounts
+            .iter_mut()
+            .filter(|mount| mount.r#type == "share")
+        {
+            let place = shares::find(&mount.source)?;
             mount.r#type = "bind".to_owned();
             mount.source = place.display().to_string();
         }

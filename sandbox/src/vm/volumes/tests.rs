@@ -130,19 +130,36 @@ fn the_pods_hosts_file_may_be_written_to() {
 }
 
 #[test]
-fn directories_of_the_node_are_refused_by_name() {
+fn everything_else_is_the_nodes_own() {
     let dir = tempfile::tempdir().unwrap();
-    for readonly in [true, false] {
-        let error = add(&mount(dir.path(), "/data", readonly)).unwrap_err();
-        assert_eq!(error.kind(), Kind::Unsupported);
-        assert!(
-            error
-                .to_string()
-                .contains("at /data: a machine can't share"),
-            "{error}"
-        );
-    }
     let kubelet = Kubelet::new();
-    let writable = add(&mount(&kubelet.secret(), "/secret", false));
-    assert_eq!(writable.unwrap_err().kind(), Kind::Unsupported);
+    for (source, readonly, access) in [
+        (dir.path(), true, Access::ReadOnly),
+        (dir.path(), false, Access::Full),
+        (kubelet.secret().as_path(), false, Access::Full),
+    ] {
+        let volumes = add(&mount(source, "/data", readonly)).unwrap();
+        let [shared] = volumes.shared.as_slice() else {
+            panic!("{volumes:?}")
+        };
+        assert_eq!((shared.source.as_path(), shared.access), (source, access));
+        assert_eq!((volumes.mounts, volumes.files), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn mounts_below_a_volume_follow_it_or_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut mount = mount(dir.path(), "/data", true);
+    mount.recursive_readonly = true;
+    mount.propagation = Propagation::HostToContainer;
+    let shared = add(&mount).unwrap().shared.remove(0);
+    assert_eq!(
+        (shared.access, shared.follows_node),
+        (Access::ReadOnlyTree, true)
+    );
+    mount.propagation = Propagation::Bidirectional;
+    let error = add(&mount).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+    assert!(error.to_string().contains("at /data with"), "{error}");
 }

@@ -1,9 +1,10 @@
-//! Guest memory: 4 MiB in two regions that touch, and nothing above.
+//! Guest memory: 4 MiB of a file in two regions that touch, and nothing above.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryMmap};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestAddressSpace, GuestMemoryMmap};
 
 use crate::virtio::Memory;
 
@@ -27,8 +28,13 @@ impl GuestRam {
 
     pub(crate) fn new() -> Self {
         let half = usize::try_from(SEAM).unwrap();
-        let ranges = [(GuestAddress(0), half), (GuestAddress(SEAM), half)];
-        let memory = GuestMemoryMmap::from_ranges(&ranges).unwrap();
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        file.set_len(END).unwrap();
+        let ranges = [0, SEAM].map(|start| {
+            let part = FileOffset::from_arc(Arc::clone(&file), start);
+            (GuestAddress(start), half, Some(part))
+        });
+        let memory = GuestMemoryMmap::from_ranges_with_files(&ranges).unwrap();
         Self {
             memory: Memory::new(memory),
             next: Rc::new(Cell::new(FIRST_BUFFER)),

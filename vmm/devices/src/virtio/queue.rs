@@ -78,6 +78,19 @@ enum State {
     Broken,
 }
 
+impl QueueLayout {
+    /// Address and length of descriptor table, available ring and used ring (virtio 1.2 §2.7); the rings
+    /// end with an event index each.
+    pub fn parts(&self) -> [(u64, usize); 3] {
+        let size = usize::from(self.size);
+        [
+            (self.descriptors, 16 * size),
+            (self.available, 6 + 2 * size),
+            (self.used, 6 + 8 * size),
+        ]
+    }
+}
+
 impl Queue {
     /// A queue the driver left off.
     pub fn off() -> Self {
@@ -113,6 +126,16 @@ impl Queue {
             state: State::On,
             ring,
             in_flight: vec![false; size.into()],
+        })
+    }
+
+    /// Where it lies in guest memory, all of it; `None` if the driver left it off.
+    pub fn layout(&self) -> Option<QueueLayout> {
+        (self.state != State::Off).then(|| QueueLayout {
+            size: self.ring.size(),
+            descriptors: self.ring.desc_table(),
+            available: self.ring.avail_ring(),
+            used: self.ring.used_ring(),
         })
     }
 
@@ -221,13 +244,7 @@ pub enum EventIdx {
 }
 
 fn check_rings(layout: &QueueLayout, memory: &GuestMemoryMmap) -> Result<(), QueueFault> {
-    let size = usize::from(layout.size);
-    // virtio 1.2 §2.7: the sizes of the three parts; the rings end with an event index each.
-    for (address, len) in [
-        (layout.descriptors, 16 * size),
-        (layout.available, 6 + 2 * size),
-        (layout.used, 6 + 8 * size),
-    ] {
+    for (address, len) in layout.parts() {
         if !memory.check_range(GuestAddress(address), len, Permissions::ReadWrite) {
             return Err(QueueFault::Ring(address));
         }

@@ -12,6 +12,7 @@ mod interrupt;
 pub mod status;
 
 use self::capabilities::{ConfigWindow, Region};
+pub(super) use self::common_config::TRANSPORT_FEATURES;
 use self::common_config::{CommonConfig, Effect};
 use self::interrupt::VirtioInterrupt;
 use super::worker::{SharedVirtio, signal};

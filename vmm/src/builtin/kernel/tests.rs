@@ -51,7 +51,7 @@ fn file(bytes: &[u8]) -> File {
 }
 
 fn memory_of(mib: u64) -> GuestMemoryMmap {
-    memory::map(mib).unwrap()
+    memory::map(mib, vmm_api::MemorySharing::Private).unwrap()
 }
 
 #[test]

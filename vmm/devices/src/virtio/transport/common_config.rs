@@ -10,7 +10,7 @@ use crate::virtio::{Memory, Queue, VirtioDevice};
 
 /// Ring and transport features that every device here offers: indirect descriptors, event indices,
 /// version 1.
-const TRANSPORT_FEATURES: u64 = 1 << 28 | F_EVENT_IDX | F_VERSION_1;
+pub(in crate::virtio) const TRANSPORT_FEATURES: u64 = 1 << 28 | F_EVENT_IDX | F_VERSION_1;
 const F_EVENT_IDX: u64 = 1 << 29;
 const F_VERSION_1: u64 = 1 << 32;
 

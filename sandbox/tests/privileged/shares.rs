@@ -1,0 +1,181 @@
+//! Checks of files of the node in machines.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandbox::conformance::Bench;
+use sandbox::spec::{MountSource, Propagation};
+use sandbox::{ContainerSpec, Mount};
+
+use super::machines::{Pod, ok};
+use super::node::Node;
+
+/// Directories and files of the node, as a pod may want them.
+struct Volumes {
+    /// A directory, and a link that leads to it.
+    data: PathBuf,
+    link: PathBuf,
+    /// A directory that is only to be read.
+    readonly: PathBuf,
+    /// What two containers share.
+    empty: PathBuf,
+    file: PathBuf,
+}
+
+impl Volumes {
+    fn new(node: &Node) -> Self {
+        let dir = node.dir().join("shares");
+        let volumes = Self {
+            data: dir.join("data"),
+            link: dir.join("link"),
+            readonly: dir.join("readonly"),
+            empty: dir.join("empty"),
+            file: dir.join("file"),
+        };
+        for dir in [&volumes.data, &volumes.readonly, &volumes.empty] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        symlink("data", &volumes.link).unwrap();
+        fs::write(volumes.readonly.join("here"), "readable\n").unwrap();
+        fs::write(&volumes.file, "first\n").unwrap();
+        let told = volumes.data.join("from-node");
+        fs::write(&told, "told by the node\n").unwrap();
+        std::os::unix::fs::chown(&told, Some(1234), Some(4321)).unwrap();
+        fs::set_permissions(&told, fs::Permissions::from_mode(0o640)).unwrap();
+        volumes
+    }
+}
+
+pub fn mount(destination: &str, source: &Path, readonly: bool) -> Mount {
+    Mount {
+        destination: destination.into(),
+        source: MountSource::Host(source.to_owned()),
+        readonly,
+        recursive_readonly: false,
+        propagation: Propagation::Private,
+    }
+}
+
+fn log_of(spec: &ContainerSpec) -> PathBuf {
+    spec.log_path.clone().unwrap()
+}
+
+/// Runs to its end, which must be a good one.
+#[track_caller]
+fn check_ended(code: u8, log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    assert_eq!(code, 0, "{log}");
+    log
+}
+
+const WRITER: &str = "set -e
+stat -c 'owner %u:%g %a' /data/from-node
+cat /data/from-node
+echo hello > /data/from-guest; chown 7:8 /data/from-guest; chmod 604 /data/from-guest
+mkdir /data/dir; ln -s ../from-guest /data/dir/link; mv /data/dir /data/moved; cat /data/moved/link
+ln -s /etc/passwd /data/passwd; cat /data/passwd
+cat /readonly/here
+if touch /readonly/x 2>/dev/null; then exit 3; fi
+echo second >> /file
+ls /data/.. | grep -q etc
+yes 'a machine writes to the node' | head -c 8388608 > /tmp/part
+for at in 0 8 16 24 32 40 48 56; do dd if=/tmp/part of=/data/big bs=1M seek=$at conv=notrunc; done
+md5sum < /data/big > /data/sum
+echo ready > /empty/ready
+while [ ! -e /data/later ]; do sleep 0.2; done
+cat /data/later /empty/answer
+";
+
+const READER: &str = "set -e
+while [ ! -e /empty/ready ]; do sleep 0.2; done
+cat /link/from-guest
+if touch /link/x 2>/dev/null; then exit 4; fi
+echo answered > /empty/answer
+echo now > /data-of-the-writer/later
+";
+
+pub async fn shares(node: Arc<Node>) {
+    let volumes = Volumes::new(&node);
+    let pod = Pod::new(&node, node.sandboxer(), "shares").await;
+    let mut writer = node.container(&pod.spec, "writer", WRITER);
+    writer.mounts = vec![
+        mount("/data", &volumes.link, false),
+        mount("/readonly", &volumes.readonly, true),
+        mount("/empty", &volumes.empty, false),
+        mount("/file", &volumes.file, false),
+    ];
+    let mut reader = node.container(&pod.spec, "reader", READER);
+    reader.mounts = vec![
+        mount("/link", &volumes.data, true),
+        mount("/empty", &volumes.empty, false),
+        mount("/data-of-the-writer", &volumes.data, false),
+    ];
+    let (writer_log, reader_log) = (log_of(&writer), log_of(&reader));
+    let writer = pod.run(writer).await;
+    let reader = pod.run(reader).await;
+    check_ended(reader.wait().await.code, &reader_log);
+    let log = check_ended(writer.wait().await.code, &writer_log);
+    for words in [
+        "owner 1234:4321 640",
+        "told by the node",
+        "hello",
+        "root:x:0:0",
+        "now",
+        "answered",
+    ] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    volumes.check_written();
+    for container in [writer, reader] {
+        ok(container.remove()).await;
+    }
+    ok(pod.sandbox.stop(Duration::ZERO)).await;
+    pod.over().await;
+    fs::remove_dir_all(node.dir().join("shares")).unwrap();
+}
+
+impl Volumes {
+    /// What the guest wrote is on the node, whole and with its owners.
+    fn check_written(&self) {
+        let written = fs::metadata(self.data.join("from-guest")).unwrap();
+        let owner = (written.uid(), written.gid(), written.mode() & 0o7777);
+        assert_eq!(owner, (7, 8, 0o604));
+        assert_eq!(fs::metadata(self.data.join("big")).unwrap().len(), 64 << 20);
+        let big = fs::File::open(self.data.join("big")).unwrap();
+        let sum = Command::new("md5sum").stdin(big).output().unwrap().stdout;
+        let sum = String::from_utf8(sum).unwrap();
+        assert_eq!(fs::read_to_string(self.data.join("sum")).unwrap(), sum);
+        assert_eq!(fs::read_to_string(&self.file).unwrap(), "first\nsecond\n");
+        assert!(!self.readonly.join("x").exists() && !self.data.join("x").exists());
+        // A link of the guest's leads somewhere in the guest.
+        let link = fs::read_link(self.data.join("passwd")).unwrap();
+        assert_eq!(link, Path::new("/etc/passwd"));
+    }
+}
+
+pub async fn server_dies(node: Arc<Node>) {
+    let dir = node.dir().join("orphan");
+    fs::create_dir_all(&dir).unwrap();
+    let pod = Pod::new(&node, node.sandboxer(), "orphan").await;
+    let mut spec = node.container(&pod.spec, "c", "sleep 1000");
+    spec.mounts = vec![mount("/data", &dir, false)];
+    pod.run(spec).await;
+    let explained = pod.sandbox.explain().await;
+    let (_, pid) = explained
+        .iter()
+        .find(|(name, _)| name == "fsd_pid")
+        .unwrap();
+    let killed = Command::new("kill").args(["-9", pid]).status().unwrap();
+    assert!(killed.success());
+    let ended = pod.over().await;
+    let expected = "reach the process that works for the guest's virtio device of type 26";
+    assert!(
+        !ended.asked && ended.message.contains(expected),
+        "{ended:?}"
+    );
+    fs::remove_dir_all(dir).unwrap();
+}

@@ -1,0 +1,122 @@
+//! Locking this process in, before it reads a word of a guest.
+//!
+//! It stays root, since it creates files of anybody and reads those of everybody; so what it must not
+//! touch must not be there. Its root directory becomes the one that volumes are mounted in, and nothing
+//! else is mounted. It has no network, and can't signal or trace anybody ([`crate::seccomp`]).
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount_bind, mount_change, mount_remount,
+    unmount,
+};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, chdir, pivot_root, set_dumpable_behavior, setrlimit,
+};
+use rustix::thread::{UnshareFlags, set_no_new_privs, unshare_unsafe};
+
+/// Most descriptors. Each file that the guest knows takes one, and a guest forgets files only when it
+/// wants their memory back.
+const MAX_DESCRIPTORS: u64 = 1_000_000;
+
+/// Where the kernel says how many there may be.
+const KERNELS_LIMIT: &str = "/proc/sys/fs/nr_open";
+
+/// The process could not lock itself in.
+#[derive(Debug, thiserror::Error)]
+#[error("lock the process in: {doing}")]
+pub(crate) struct JailError {
+    doing: &'static str,
+    source: io::Error,
+}
+
+pub(crate) fn step<T>(doing: &'static str, result: rustix::io::Result<T>) -> Result<T, JailError> {
+    result.map_err(|error| JailError {
+        doing,
+        source: error.into(),
+    })
+}
+
+/// Allows as many descriptors as we may want, and tells how many that is.
+pub(crate) fn raise_descriptors() -> io::Result<u64> {
+    let most = std::fs::read_to_string(KERNELS_LIMIT)?;
+    let most = most.trim().parse().map_err(io::Error::other)?;
+    let limit = MAX_DESCRIPTORS.min(most);
+    let both = Rlimit {
+        current: Some(limit),
+        maximum: Some(limit),
+    };
+    setrlimit(Resource::Nofile, both)?;
+    Ok(limit)
+}
+
+/// The directory of our own descriptors, by which files are opened again. It outlasts our view of /proc.
+pub(crate) fn open_descriptors() -> Result<File, JailError> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(CWD, "/proc/self/fd", flags, Mode::empty());
+    step("open the directory of descriptors", opened).map(File::from)
+}
+
+/// Locks the calling process in, which must have one thread only, with `root` as its root directory.
+pub(crate) fn enter(root: &Path) -> Result<(), JailError> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    step("make no core dumps", setrlimit(Resource::Core, none))?;
+    let namespaces = UnshareFlags::NEWNS
+        | UnshareFlags::NEWNET
+        | UnshareFlags::NEWIPC
+        | UnshareFlags::NEWUTS
+        | UnshareFlags::NEWCGROUP;
+    step("make namespaces", unshare(namespaces))?;
+    change_root(root)?;
+    step("give up gaining privileges", set_no_new_privs(true))?;
+    step(
+        "refuse to be traced",
+        set_dumpable_behavior(DumpableBehavior::NotDumpable),
+    )
+}
+
+fn change_root(root: &Path) -> Result<(), JailError> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    step("keep mounts to ourselves", mount_change("/", private))?;
+    step("make a mount of the root", mount_bind(root, root))?;
+    let flags = MountFlags::BIND
+        | MountFlags::RDONLY
+        | MountFlags::NOSUID
+        | MountFlags::NODEV
+        | MountFlags::NOEXEC;
+    step("make the root read-only", mount_remount(root, flags, ""))?;
+    step("go to the root", chdir(root))?;
+    // With both the same, the old root ends up on top of the new one, and is taken off there.
+    step("change the root", pivot_root(".", "."))?;
+    step("let go of the old root", unmount(".", UnmountFlags::DETACH))?;
+    step("go to the new root", chdir("/"))
+}
+
+#[expect(
+    unsafe_code,
+    reason = "unsharing descriptors could leave numbers without files"
+)]
+fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
+    // UNSAFETY: the call can do more than we use it for.
+    // SAFETY: namespaces only; the table of descriptors stays as it is.
+    unsafe { unshare_unsafe(flags) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_of_descriptors_leads_to_open_files() {
+        let directory = open_descriptors().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&file).to_string();
+        rustix::fs::openat(&directory, number, OFlags::RDONLY, Mode::empty()).unwrap();
+    }
+}
