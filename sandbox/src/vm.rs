@@ -29,6 +29,7 @@ mod assemble;
 mod blank_disk;
 mod container;
 mod disks;
+mod files;
 mod shares;
 mod volumes;
 

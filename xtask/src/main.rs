@@ -36,7 +36,7 @@ enum Verb {
     Check,
     /// Facts about the sources that rot.
     Tidy,
-    /// Builds the binaries that go into a node: bulkhead, bulkhead-vmm, bulkhead-agent.
+    /// Builds the binaries that go into a node: bulkhead, bulkhead-vmm, bulkhead-fsd, bulkhead-agent.
     Build,
     /// Makes kernel and initramfs of the microVMs, in target/guest/<6.12 or 6.1>/.
     Guest(guest::Options),

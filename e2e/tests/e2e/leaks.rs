@@ -69,7 +69,8 @@ fn our_processes() -> Result<BTreeSet<String>> {
             continue;
         };
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        if command.contains("bulkhead-agent") || command.contains("bulkhead-vmm") {
+        let ours = ["bulkhead-agent", "bulkhead-vmm", "bulkhead-fsd"];
+        if ours.iter().any(|name| command.contains(name)) {
             found.insert(format!("{} {command}", path.display()));
         }
     }

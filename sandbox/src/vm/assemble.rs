@@ -6,18 +6,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use agent_api::v1;
 use vmm_api::Request;
 
 use super::container::{Record, VmContainer};
+use super::files::files;
 use super::plan::policy;
 use super::sandbox::Shared;
-use super::shares::{Access, Wanted};
-use super::volumes::{self, ImageMount, Volumes};
-use crate::agent::{AgentContainer, Files, Pids, refused, to_request};
+use super::volumes::{self, Volumes};
+use crate::agent::{AgentContainer, Pids, refused, to_request};
 use crate::leftovers::remove_path;
 use crate::sizing::{Cover, Need, cover};
-use crate::{ContainerId, ContainerSpec, Error, Kind, Mount, PidMode, Resources, Result, record};
+use crate::{ContainerId, ContainerSpec, Error, Kind, PidMode, Resources, Result, record};
 
 /// Name of the file behind a container's writable layer.
 const WRITABLE: &str = "writable.ext4";
@@ -60,7 +59,9 @@ impl Shared {
         let volumes = copy_volumes(spec).await?;
         record.notes.extend(volumes.notes.iter().cloned());
         self.open_log(&spec.id, spec.log_path.as_deref()).await?;
-        let shares = self.shares.provide(&volumes.shared).await?;
+        let score = *self.oom_score.lock();
+        let score = score.or(spec.process.oom_score_adj).unwrap_or(0);
+        let shares = self.shares.provide(&volumes.shared, score).await?;
         self.attach_disks(spec, &volumes, record).await?;
         let kept = Record::path(&self.launched.places.containers, &spec.id);
         // Before the agent knows of it, so that a server that dies in between finds all of it again.
@@ -72,13 +73,11 @@ impl Shared {
             .rescan_disks(serials)
             .await
             .map_err(refused)?;
-        let mut files = files(volumes, record, &shares)?;
-        in_order(&mut files.mounts, &spec.mounts);
-        let request = to_request(spec, files);
+        let request = to_request(spec, files(volumes, record, &shares, &spec.mounts)?);
         let inner = agent.create(&spec.id, request, Pids::OfGuest).await?;
         record.user = inner.status().user;
         record::write(&kept, record)?;
-        self.lower_oom_score(spec);
+        self.lower_oom_score(spec).await;
         Ok(inner)
     }
 
@@ -160,18 +159,24 @@ impl Shared {
         Ok(())
     }
 
-    /// The VMM is as hard to kill as the container that is hardest to kill.
-    fn lower_oom_score(&self, spec: &ContainerSpec) {
-        let Some(score) = spec.process.oom_score_adj else {
+    /// VMM and file server are as hard to kill as the container that is hardest to kill.
+    async fn lower_oom_score(&self, spec: &ContainerSpec) {
+        let Some(score) = self.lower_score(spec) else {
             return;
         };
-        let mut lowest = self.oom_score.lock();
-        if lowest.is_none_or(|lowest| score < lowest) {
-            *lowest = Some(score);
-            if let Err(error) = self.launched.supervisor.set_oom_score_adj(score) {
-                tracing::warn!(error = %error.chain(), "the VMM keeps its old oom_score_adj");
-            }
+        let lowered = self.launched.supervisor.set_oom_score_adj(score);
+        let lowered = lowered.and(self.shares.set_oom_score_adj(score).await);
+        if let Err(error) = lowered {
+            tracing::warn!(error = %error.chain(), "a machine's processes keep their old oom_score_adj");
         }
+    }
+
+    /// The lowest score with this container's, if it is a new one.
+    fn lower_score(&self, spec: &ContainerSpec) -> Option<i32> {
+        let score = spec.process.oom_score_adj?;
+        let mut lowest = self.oom_score.lock();
+        let is_new = lowest.is_none_or(|lowest| score < lowest);
+        is_new.then(|| *lowest.insert(score))
     }
 
     /// Hands the VMM a freshly opened log file; without a path the output goes nowhere.
@@ -291,65 +296,4 @@ async fn copy_volumes(spec: &ContainerSpec) -> Result<Volumes> {
     tokio::task::spawn_blocking(move || volumes::provide(&spec))
         .await
         .map_err(|e| Error::caused(Kind::Internal, "copy volumes", e))?
-}
-
-/// The container's files in the agent's words.
-fn files(volumes: Volumes, record: &Record, shares: &[String]) -> Result<Files> {
-    let incomplete = || {
-        Error::new(
-            Kind::Internal,
-            "name the disks of a container: one is missing",
-        )
-    };
-    let (root, further) = record.images.split_first().ok_or_else(incomplete)?;
-    let writable = record.writable.as_ref().ok_or_else(incomplete)?;
-    let disk = v1::DiskRootfs {
-        image_serial: root.disk.serial.clone(),
-        writable_serial: writable.serial.clone(),
-    };
-    let images = volumes.images.iter().zip(further);
-    let mut mounts: Vec<_> = images
-        .map(|(mount, image)| image_mount(mount, &image.disk.serial))
-        .collect();
-    mounts.extend(volumes.mounts);
-    let shared = volumes.shared.iter().zip(shares);
-    mounts.extend(shared.map(|(wanted, name)| share_mount(wanted, name)));
-    Ok(Files {
-        rootfs: v1::rootfs::Kind::Disk(disk),
-        mounts,
-        files: volumes.files,
-        readonly_paths: volumes.readonly_paths,
-        log_path: String::new(),
-    })
-}
-
-/// One may lie in another, so they are mounted as they were listed, from whatever they come.
-fn in_order(mounts: &mut [v1::Mount], listed: &[Mount]) {
-    mounts.sort_by_key(|mount| {
-        listed
-            .iter()
-            .position(|listed| listed.destination == mount.destination)
-    });
-}
-
-fn share_mount(wanted: &Wanted, name: &str) -> v1::Mount {
-    v1::Mount {
-        destination: wanted.destination.clone(),
-        source: name.to_owned(),
-        r#type: "share".to_owned(),
-        readonly: wanted.access != Access::Full,
-        recursive_readonly: wanted.access == Access::ReadOnlyTree,
-        ..v1::Mount::default()
-    }
-}
-
-fn image_mount(mount: &ImageMount, serial: &str) -> v1::Mount {
-    v1::Mount {
-        destination: mount.destination.clone(),
-        source: serial.to_owned(),
-        r#type: "erofs-disk".to_owned(),
-        readonly: true,
-        sub_path: mount.sub_path.clone(),
-        ..v1::Mount::default()
-    }
 }

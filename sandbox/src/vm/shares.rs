@@ -103,8 +103,13 @@ impl Shares {
         Ok(())
     }
 
-    /// Makes all of `wanted` visible to the guest, and tells the name of each there, in their order.
-    pub(super) async fn provide(&self, wanted: &[Wanted]) -> Result<Vec<String>> {
+    /// Makes all of `wanted` visible to the guest, and tells the name of each there, in their order. A server
+    /// that is started for it gets `oom_score_adj`.
+    pub(super) async fn provide(
+        &self,
+        wanted: &[Wanted],
+        oom_score_adj: i32,
+    ) -> Result<Vec<String>> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -112,7 +117,7 @@ impl Shares {
             return Err(not_configured(&wanted[0]));
         }
         let mut state = self.state.lock().await;
-        self.start(&mut state).await?;
+        self.start(&mut state, oom_score_adj).await?;
         let mut names = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             let provided = self.provide_one(&mut state, wanted).await;
@@ -129,7 +134,7 @@ impl Shares {
     }
 
     /// Starts the server and attaches its device, unless that was done.
-    async fn start(&self, state: &mut State) -> Result<()> {
+    async fn start(&self, state: &mut State, oom_score_adj: i32) -> Result<()> {
         if state.server.is_some() {
             if supervisor::is_held(&self.places.fsd_lock)? {
                 return Ok(());
@@ -141,6 +146,7 @@ impl Shares {
             program: &self.config.fsd,
             cgroup: &self.cgroup,
             places: &self.places,
+            oom_score_adj,
         };
         let started = launch.start()?;
         // Before the machine has it, so that a server that dies in between finds it again. The machine
@@ -155,11 +161,8 @@ impl Shares {
                 format!("attach the pod's file system; the server's last words are {words:?}");
             return Err(Error::caused(error.kind(), doing, error));
         }
-        tracing::info!(
-            pid = started.supervisor.pid(),
-            socket = %self.places.control.display(),
-            "files of the node can be shared with a machine"
-        );
+        let pid = started.supervisor.pid();
+        tracing::info!(pid, share = %self.places.share.display(), "files of the node can be shared with a machine");
         state.server = Some(started.supervisor);
         Ok(())
     }
@@ -201,6 +204,14 @@ impl Shares {
             volumes: volumes.to_vec(),
         };
         record::write(&self.places.shares, &record)
+    }
+
+    /// Says how willingly the kernel kills the server for want of memory, if there is one.
+    pub(super) async fn set_oom_score_adj(&self, score: i32) -> Result<()> {
+        match &self.state.lock().await.server {
+            Some(server) => server.set_oom_score_adj(score),
+            None => Ok(()),
+        }
     }
 
     /// The pid of the process that serves the volumes, if there is one.

@@ -43,7 +43,9 @@ pub async fn serve(node: &Node) -> ExitCode {
 
 /// A directory of the node's that its containers have.
 fn shared(node: &Node) -> Mount {
-    shares::mount("/shared", &node.dir().join("shared"), false)
+    let dir = node.dir().join("shared");
+    std::fs::create_dir_all(&dir).unwrap();
+    shares::mount("/shared", &dir, false)
 }
 
 /// Checks the sentence above.

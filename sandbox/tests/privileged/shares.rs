@@ -172,7 +172,7 @@ pub async fn server_dies(node: Arc<Node>) {
     let killed = Command::new("kill").args(["-9", pid]).status().unwrap();
     assert!(killed.success());
     let ended = pod.over().await;
-    let expected = "reach the process that works for the guest's virtio device of type 26";
+    let expected = "the process that serves files to the guest is gone";
     assert!(
         !ended.asked && ended.message.contains(expected),
         "{ended:?}"

@@ -124,11 +124,11 @@ pub enum DeviceError {
     /// An event descriptor is broken.
     #[error("read an event descriptor")]
     Event(#[source] io::Error),
-    /// The process that does the device's work is gone.
-    #[error("reach the process that works for the guest's virtio device of type {kind}")]
+    /// A process that does a device's work is gone.
+    #[error("{process} is gone")]
     Backend {
-        /// The device type.
-        kind: u32,
+        /// Which, in words.
+        process: &'static str,
         /// How that shows.
         source: io::Error,
     },

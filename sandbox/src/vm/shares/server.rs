@@ -25,6 +25,7 @@ pub(super) struct Launch<'a> {
     pub(super) program: &'a Path,
     pub(super) cgroup: &'a PodCgroup,
     pub(super) places: &'a Places,
+    pub(super) oom_score_adj: i32,
 }
 
 /// A server, and the end of its socket that the VMM is to have. It ends when nobody has that end.
@@ -54,7 +55,7 @@ impl Launch<'_> {
             descriptors: vec![listener.as_fd(), lock.as_fd()],
             output: output.as_fd(),
             cgroup: self.cgroup,
-            oom_score_adj: 0,
+            oom_score_adj: self.oom_score_adj,
         };
         let supervisor = Supervisor::start(&launch, places.fsd_lock.clone())?;
         Ok(Started { supervisor, socket })

@@ -47,18 +47,10 @@ pub(super) struct Identity {
 }
 
 impl Wanted {
-    /// Finds it. A directory that isn't there is made, as kubelets expect of a runtime.
+    /// Finds it.
     pub(super) fn open(&self) -> Result<Source> {
         let path = &self.source;
-        let opening = || format!("open {}", path.display());
-        match Source::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(path)
-                    .map_err(|e| Error::io(format!("make {}", path.display()), e))?;
-                Source::open(path).map_err(|e| Error::io(opening(), e))
-            }
-            opened => opened.map_err(|e| Error::io(opening(), e)),
-        }
+        Source::open(path).map_err(|e| Error::io(format!("open {}", path.display()), e))
     }
 }
 
@@ -182,11 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_missing_is_made() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b");
-        assert_eq!(wanted(&path).open().unwrap().kind, FileType::Directory);
-        assert!(path.is_dir());
+    fn what_is_not_there_is_named() {
+        let error = wanted(Path::new("/no/such/directory")).open().unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound);
+        assert!(error.to_string().contains("/no/such/directory"), "{error}");
     }
 
     #[test]

@@ -141,7 +141,8 @@ impl VirtioDevice for Fs {
 
     fn process_host_event(&mut self, index: usize) -> Result<Progress, DeviceError> {
         let Some(bells) = self.doorbells.get(index) else {
-            let gone = |source| DeviceError::Backend { kind: KIND, source };
+            let process = "the process that serves files to the guest";
+            let gone = |source| DeviceError::Backend { process, source };
             self.backend.check().map_err(gone)?;
             return Ok(Progress::Idle);
         };
