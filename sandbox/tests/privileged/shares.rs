@@ -23,6 +23,8 @@ struct Volumes {
     readonly: PathBuf,
     /// What two containers share.
     empty: PathBuf,
+    /// Below which the node mounts something later.
+    tree: PathBuf,
     file: PathBuf,
 }
 
@@ -34,11 +36,20 @@ impl Volumes {
             link: dir.join("link"),
             readonly: dir.join("readonly"),
             empty: dir.join("empty"),
+            tree: dir.join("tree"),
             file: dir.join("file"),
         };
-        for dir in [&volumes.data, &volumes.readonly, &volumes.empty] {
+        for dir in [
+            &volumes.data,
+            &volumes.readonly,
+            &volumes.empty,
+            &volumes.tree.join("sub"),
+        ] {
             fs::create_dir_all(dir).unwrap();
         }
+        let tree = volumes.tree.to_str().unwrap();
+        command("mount", &["--bind", tree, tree]);
+        command("mount", &["--make-shared", tree]);
         symlink("data", &volumes.link).unwrap();
         fs::write(volumes.readonly.join("here"), "readable\n").unwrap();
         fs::write(&volumes.file, "first\n").unwrap();
@@ -48,6 +59,11 @@ impl Volumes {
         fs::set_permissions(&told, fs::Permissions::from_mode(0o640)).unwrap();
         volumes
     }
+}
+
+fn command(program: &str, args: &[&str]) {
+    let done = Command::new(program).args(args).status().unwrap();
+    assert!(done.success(), "{program} {args:?}");
 }
 
 pub fn mount(destination: &str, source: &Path, readonly: bool) -> Mount {
@@ -95,6 +111,9 @@ while [ ! -e /empty/ready ]; do sleep 0.2; done
 cat /link/from-guest
 if touch /link/x 2>/dev/null; then exit 4; fi
 echo answered > /empty/answer
+while [ ! -e /empty/mounted ]; do sleep 0.2; done
+cat /followed/sub/file
+if [ -e /still/sub/file ]; then exit 5; fi
 echo now > /data-of-the-writer/later
 ";
 
@@ -113,11 +132,18 @@ pub async fn shares(node: Arc<Node>) {
         mount("/link", &volumes.data, true),
         mount("/empty", &volumes.empty, false),
         mount("/data-of-the-writer", &volumes.data, false),
+        mount("/still", &volumes.tree, false),
+        Mount {
+            propagation: Propagation::HostToContainer,
+            ..mount("/followed", &volumes.tree, true)
+        },
     ];
     let (writer_log, reader_log) = (log_of(&writer), log_of(&reader));
     let writer = pod.run(writer).await;
     let reader = pod.run(reader).await;
-    check_ended(reader.wait().await.code, &reader_log);
+    volumes.mount_more().await;
+    let log = check_ended(reader.wait().await.code, &reader_log);
+    assert!(log.contains("from a later mount"), "{log}");
     let log = check_ended(writer.wait().await.code, &writer_log);
     for words in [
         "owner 1234:4321 640",
@@ -135,10 +161,28 @@ pub async fn shares(node: Arc<Node>) {
     }
     ok(pod.sandbox.stop(Duration::ZERO)).await;
     pod.over().await;
-    fs::remove_dir_all(node.dir().join("shares")).unwrap();
+    volumes.remove();
 }
 
 impl Volumes {
+    /// Mounts something in the tree once both containers run.
+    async fn mount_more(&self) {
+        while !self.empty.join("answer").exists() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let place = self.tree.join("sub");
+        command("mount", &["-t", "tmpfs", "none", place.to_str().unwrap()]);
+        fs::write(place.join("file"), "from a later mount\n").unwrap();
+        fs::write(self.empty.join("mounted"), "").unwrap();
+    }
+
+    fn remove(self) {
+        for place in [self.tree.join("sub"), self.tree.clone()] {
+            command("umount", &[place.to_str().unwrap()]);
+        }
+        fs::remove_dir_all(self.tree.parent().unwrap()).unwrap();
+    }
+
     /// What the guest wrote is on the node, whole and with its owners.
     fn check_written(&self) {
         let written = fs::metadata(self.data.join("from-guest")).unwrap();
@@ -169,8 +213,8 @@ pub async fn server_dies(node: Arc<Node>) {
         .iter()
         .find(|(name, _)| name == "fsd_pid")
         .unwrap();
-    let killed = Command::new("kill").args(["-9", pid]).status().unwrap();
-    assert!(killed.success());
+    check_jail(pid);
+    command("kill", &["-9", pid]);
     let ended = pod.over().await;
     let expected = "the process that serves files to the guest is gone";
     assert!(
@@ -178,4 +222,24 @@ pub async fn server_dies(node: Arc<Node>) {
         "{ended:?}"
     );
     fs::remove_dir_all(dir).unwrap();
+}
+
+/// It has the power over files that it needs, and nothing to use it on but the volume.
+fn check_jail(pid: &str) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    for line in [
+        "CapEff:\t00000000080000db",
+        "CapPrm:\t00000000080000db",
+        "CapBnd:\t00000000080000db",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let places: Vec<_> = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .collect();
+    assert_eq!(places, ["/", "/v0"]);
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use guest::Code;
 use process::{Process, spec};
 use vmm_api::event::Stop;
-use vmm_api::{BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, ErrorCode, Extent, Reply, Request};
+use vmm_api::{
+    BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, ErrorCode, Extent, FsSpec, Reply, Request,
+};
 
 /// Runs `code` to its end, and gives how it ended, what the console shows, and the exit code.
 fn run(code: &Code) -> (Stop, String, Option<i32>) {
@@ -130,6 +132,11 @@ fn a_machine_that_can_not_be_leaves_room_for_one_that_can() {
     bad(&process, |spec| spec.kernel = 1, "guest kernel");
     bad(&process, |spec| spec.kernel = 99, "kernel: descriptor 99");
     bad(&process, |spec| spec.cmdline = "x".repeat(4000), "cmdline");
+    let fs = |spec: &mut vmm_api::MachineSpec| {
+        let tag = "files".to_owned();
+        spec.devices = vec![DeviceSpec::Fs(FsSpec { tag, socket: 3 })];
+    };
+    bad(&process, fs, "memory_sharing");
     process.boot(&Code::new().say("fine\n").power_off(), |_| ());
     assert_eq!(process.stopped().0, Stop::PowerOff);
 }
