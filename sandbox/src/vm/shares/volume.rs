@@ -50,7 +50,13 @@ impl Wanted {
     /// Finds it.
     pub(super) fn open(&self) -> Result<Source> {
         let path = &self.source;
-        Source::open(path).map_err(|e| Error::io(format!("open {}", path.display()), e))
+        Source::open(path).map_err(|error| {
+            let doing = format!("open {}", path.display());
+            match error.kind() {
+                io::ErrorKind::NotFound => Error::caused(Kind::NotFound, doing, error),
+                _ => Error::io(doing, error),
+            }
+        })
     }
 }
 
