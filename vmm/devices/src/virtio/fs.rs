@@ -73,11 +73,6 @@ impl Fs {
             interrupts: 0,
         })
     }
-
-    /// What the guest tells it by.
-    pub fn tag(&self) -> &Tag {
-        &self.tag
-    }
 }
 
 impl VirtioDevice for Fs {
