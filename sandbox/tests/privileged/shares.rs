@@ -98,7 +98,8 @@ cat /readonly/here
 if touch /readonly/x 2>/dev/null; then exit 3; fi
 echo second >> /file
 ls /data/.. | grep -q etc
-yes 'a machine writes to the node' | head -c 8388608 > /tmp/part
+yes 'a machine writes to the node' | head -c 1048576 > /tmp/m
+cat /tmp/m /tmp/m /tmp/m /tmp/m /tmp/m /tmp/m /tmp/m /tmp/m > /tmp/part
 for at in 0 8 16 24 32 40 48 56; do dd if=/tmp/part of=/data/big bs=1M seek=$at conv=notrunc; done
 md5sum < /data/big > /data/sum
 echo ready > /empty/ready
