@@ -57,6 +57,13 @@ pub(crate) enum GuestError {
     },
     #[error("mount the node's files")]
     Shares(#[source] crate::container::mounts::MountError),
+    #[error("configure the network: {0} makes no sense")]
+    NetworkWords(String),
+    #[error("configure the network: {doing}")]
+    Network {
+        doing: String,
+        source: std::io::Error,
+    },
     #[error("{doing} {path}")]
     File {
         doing: &'static str,
@@ -74,10 +81,14 @@ impl GuestError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::NotAGuest(_) | Self::NotAHost(_) => Code::Unimplemented,
-            Self::Serial(_) | Self::ShareName(_) => Code::InvalidArgument,
+            Self::Serial(_) | Self::ShareName(_) | Self::NetworkWords(_) => Code::InvalidArgument,
             Self::NoDisk(_) | Self::Share { .. } => Code::NotFound,
             Self::DiskInUse(_) => Code::FailedPrecondition,
-            Self::Disk { .. } | Self::Shares(_) | Self::File { .. } | Self::System { .. } => {
+            Self::Disk { .. }
+            | Self::Shares(_)
+            | Self::Network { .. }
+            | Self::File { .. }
+            | Self::System { .. } => {
                 Code::Internal
             }
         }

@@ -24,6 +24,7 @@ mod saved;
 
 mod console;
 mod health;
+mod network;
 
 mod assemble;
 mod blank_disk;

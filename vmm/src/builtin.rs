@@ -99,11 +99,15 @@ enum Thread {
     Io,
     /// May wait for the host's disks; streams and logs don't wait with it.
     Disk,
+    /// Moves frames, of which there may be so many that others would wait.
+    Net,
 }
 
 struct Threads {
     io: IoThread,
     disk: IoThread,
+    /// In machines with interfaces.
+    net: Option<IoThread>,
 }
 
 impl Threads {
@@ -111,6 +115,7 @@ impl Threads {
         match thread {
             Thread::Io => &self.io,
             Thread::Disk => &self.disk,
+            Thread::Net => self.net.as_ref().unwrap_or(&self.io),
         }
     }
 }

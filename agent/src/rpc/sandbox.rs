@@ -8,7 +8,7 @@ use agent_api::v1::{ConfigureSandboxRequest, Empty, ShutdownRequest};
 use crate::Error;
 use crate::agent::Agent;
 use crate::container::signal::Whom;
-use crate::guest::clock;
+use crate::guest::{clock, network};
 use crate::mode::Mode;
 
 /// SIGTERM.
@@ -33,7 +33,11 @@ pub(super) async fn configure(
         }
         if agent.sandbox().is_err() {
             clock::set(request.time_ns)?;
+            // Before the sandbox, whose sysctls may be those of an interface.
+            network::configure(request.network.as_ref())?;
         }
+    } else if request.network.is_some() {
+        return Err(Error::NotInThisMode("configuring a network", "in a guest"));
     }
     let sandbox_id = request.sandbox_id.clone();
     agent.configure(request).await?;

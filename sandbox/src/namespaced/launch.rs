@@ -239,6 +239,7 @@ fn configuration(
         state_dir: path_text(&places.agent)?,
         shm_bytes: config.shm_mib << 20,
         time_ns: 0,
+        network: None,
     })
 }
 

@@ -16,7 +16,8 @@ use vmm_api::{Event, Request};
 use super::Config;
 use super::console;
 use super::control::{self, Control, Events};
-use super::plan::{Places, Planned};
+use super::network::Network;
+use super::plan::{FIRST_INTERFACE_FD, Places, Planned};
 use super::users::Users;
 use crate::agent::{Agent, refused};
 use crate::cgroup::PodCgroup;
@@ -51,6 +52,8 @@ pub(super) struct Launched {
     pub(super) state_dir: PathBuf,
     pub(super) overhead: Resources,
     pub(super) size: Size,
+    /// Its interfaces, for people.
+    pub(super) network: String,
     pub(super) uid: u32,
     pub(super) supervisor: Supervisor,
     pub(super) control: Arc<Control>,
@@ -103,19 +106,15 @@ impl Prepared<'_> {
         };
         let supervisor = self.start(log)?;
         step("the VMM is started");
-        let control = Arc::new(Control::at(self.planned.places.control.clone()));
-        let mut events = control.subscribe().await?;
-        self.boot(&control).await?;
-        step("the machine runs");
-        let agent = self.agent_up(&supervisor, &mut events).await?;
-        step("the guest's agent answers");
-        let request = configuration(self.config, &self.planned.spec);
-        agent
-            .client()
-            .configure_sandbox(request)
-            .await
-            .map_err(refused)?;
-        step("the sandbox is ready");
+        let network = self.connect_network().await?;
+        let brought_up = self.bring_up(&supervisor, &network, &step).await;
+        let (control, events, agent) = match brought_up {
+            Ok(up) => up,
+            Err(error) => {
+                network.disconnect().await;
+                return Err(error);
+            }
+        };
         let Self { planned, uid, .. } = self;
         let launched = Launched {
             id: planned.spec.id,
@@ -124,12 +123,51 @@ impl Prepared<'_> {
             state_dir: planned.spec.state_dir,
             overhead: planned.spec.overhead,
             size: planned.size,
+            network: network.summary(),
             uid,
             supervisor,
             control,
             agent,
         };
         Ok((launched, events))
+    }
+
+    async fn connect_network(&self) -> Result<Network> {
+        let Some(path) = &self.planned.spec.network_namespace else {
+            let doing = "make a machine for a pod without a network namespace";
+            return Err(Error::new(Kind::Unsupported, doing));
+        };
+        let since = Instant::now();
+        let network = Network::connect(path).await?;
+        let sandbox_id = &self.planned.spec.id;
+        tracing::info!(%sandbox_id, network = network.summary(), took = ?since.elapsed(), "pod's network wired up");
+        Ok(network)
+    }
+
+    /// Boots the machine and configures its agent.
+    async fn bring_up(
+        &self,
+        supervisor: &Supervisor,
+        network: &Network,
+        step: &impl Fn(&str),
+    ) -> Result<(Arc<Control>, Events, Agent)> {
+        let control = Arc::new(Control::at(self.planned.places.control.clone()));
+        let mut events = control.subscribe().await?;
+        self.boot(&control, network).await?;
+        step("the machine runs");
+        let agent = self.agent_up(supervisor, &mut events).await?;
+        step("the guest's agent answers");
+        let request = v1::ConfigureSandboxRequest {
+            network: Some(network.words()),
+            ..configuration(self.config, &self.planned.spec)
+        };
+        agent
+            .client()
+            .configure_sandbox(request)
+            .await
+            .map_err(refused)?;
+        step("the sandbox is ready");
+        Ok((control, events, agent))
     }
 
     fn start(&self, log: &LogFile) -> Result<Supervisor> {
@@ -165,15 +203,17 @@ impl Prepared<'_> {
         Agent::connect(&address(&self.planned.places), CONNECT_LIMIT).await
     }
 
-    async fn boot(&self, control: &Control) -> Result<()> {
-        let machine = self.planned.machine(self.config);
+    async fn boot(&self, control: &Control, network: &Network) -> Result<()> {
+        let (interfaces, taps) = network.interfaces(FIRST_INTERFACE_FD);
+        let machine = self.planned.machine(self.config, interfaces);
         // In the order of the numbers in the plan.
-        let fds = [
+        let mut fds = vec![
             self.kernel.as_fd(),
             self.initramfs.as_fd(),
             self.console.as_fd(),
             self.vsock.as_fd(),
         ];
+        fds.extend(taps);
         control.tell(&Request::Boot(Box::new(machine)), &fds).await
     }
 }

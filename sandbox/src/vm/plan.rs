@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vmm_api::{Accel, MachineKind, MachineSpec, MemorySharing, VsockSpec};
+use vmm_api::{Accel, MachineKind, MachineSpec, MemorySharing, NetSpec, VsockSpec};
 
 use super::config::{Config, HostVolumes, Machine};
 use crate::cgroup::{Limits, Parent, PodCgroup};
@@ -30,6 +30,8 @@ pub(super) const KERNEL_FD: u32 = 0;
 pub(super) const INITRAMFS_FD: u32 = 1;
 pub(super) const CONSOLE_FD: u32 = 2;
 pub(super) const VSOCK_FD: u32 = 3;
+/// The first of the network interfaces'.
+pub(super) const FIRST_INTERFACE_FD: u32 = 4;
 
 /// Where a machine keeps what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +149,7 @@ impl Planned {
     }
 
     /// The machine, in the VMM's words.
-    pub(super) fn machine(&self, config: &Config) -> MachineSpec {
+    pub(super) fn machine(&self, config: &Config, interfaces: Vec<NetSpec>) -> MachineSpec {
         MachineSpec {
             kind: match config.machine {
                 Machine::Builtin => MachineKind::Builtin,
@@ -167,6 +169,7 @@ impl Planned {
             console_limit_bytes: config.console_limit_kib << 10,
             vsock: VsockSpec { listener: VSOCK_FD },
             devices: Vec::new(),
+            interfaces,
         }
     }
 }

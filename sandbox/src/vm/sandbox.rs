@@ -256,6 +256,14 @@ impl Shared {
     }
 }
 
+/// The interfaces of a machine, for people.
+fn network(launched: &Launched) -> String {
+    match launched.network.as_str() {
+        "" => "none: an earlier build made the machine, without network devices".to_owned(),
+        network => network.to_owned(),
+    }
+}
+
 /// What the VMM told of the machine's end, once it is gone.
 async fn last_word(mut events: Events) -> Option<(Stop, String)> {
     let mut stopped = None;
@@ -361,10 +369,7 @@ impl Sandbox for VmSandbox {
             ("agent", quoted(&hello.build)),
             ("memory", launched.size.memory_because.clone()),
             ("vcpus", launched.size.vcpus_because.clone()),
-            (
-                "network",
-                "none: machines have no network device yet".to_owned(),
-            ),
+            ("network", network(launched)),
             ("cgroup", launched.cgroup.path().to_owned()),
         ];
         let facts = facts.map(|(name, value)| (name.to_owned(), value));

@@ -28,6 +28,9 @@ pub(super) struct Saved {
     state_dir: PathBuf,
     overhead: Resources,
     size: Size,
+    /// Empty where it was saved by a build that gave machines no network.
+    #[serde(default)]
+    network: String,
     uid: u32,
 }
 
@@ -40,6 +43,7 @@ impl Saved {
             state_dir: launched.state_dir.clone(),
             overhead: launched.overhead.clone(),
             size: launched.size.clone(),
+            network: launched.network.clone(),
             uid: launched.uid,
         }
     }
@@ -85,6 +89,7 @@ impl Saved {
             state_dir: self.state_dir,
             overhead: self.overhead,
             size: self.size,
+            network: self.network,
             uid: self.uid,
             supervisor,
             control,

@@ -23,7 +23,7 @@ pub use error_code::{ErrorCode, Failure};
 pub use event::Event;
 pub use machine_spec::{
     Accel, BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, Extent, FsSpec, MachineKind, MachineSpec,
-    MemorySharing, VsockSpec,
+    MemorySharing, NetSpec, VsockSpec,
 };
 pub use request::{MachineStatus, Reply, Request};
 pub use version::PROTOCOL;

@@ -35,6 +35,9 @@ pub struct MachineSpec {
     pub vsock: VsockSpec,
     /// Devices present at boot, beside vsock, rng and serial, which every machine has.
     pub devices: Vec<DeviceSpec>,
+    /// Network interfaces, in the order in which the guest finds them.
+    #[serde(default)]
+    pub interfaces: Vec<NetSpec>,
 }
 
 /// Who may map a guest's memory.
@@ -132,6 +135,19 @@ pub struct Extent {
     pub offset: u64,
     /// How many bytes.
     pub len: u64,
+}
+
+/// A virtio network interface before a TAP device of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetSpec {
+    /// The TAP device, made with `IFF_TAP`, `IFF_NO_PI` and `IFF_VNET_HDR`: a descriptor for each queue
+    /// pair, which is one for now.
+    pub queues: Vec<FdIndex>,
+    /// The guest's Ethernet address.
+    pub mac: [u8; 6],
+    /// Longest packet, in bytes; 68 to 65535.
+    pub mtu: u32,
 }
 
 /// Where an attached device sits: its slot on PCI bus 0, function 0.

@@ -105,6 +105,7 @@ fn spec(kind: MachineKind) -> Request {
         console_limit_bytes: 0,
         vsock: VsockSpec { listener: 3 },
         devices: Vec::new(),
+        interfaces: Vec::new(),
     }))
 }
 

@@ -136,7 +136,7 @@ fn make_parts(
         buses: buses.clone(),
         root: make_root(buses)?,
         wires: Wires::new(Arc::clone(vm)),
-        threads: start_threads(surroundings)?,
+        threads: start_threads(spec, surroundings)?,
         devices: BTreeMap::new(),
         has_fs: false,
     };
@@ -148,6 +148,11 @@ fn make_parts(
     parts
         .plug(Box::new(Rng::new()), Thread::Io, None)
         .map_err(own("random number device"))?;
+    for (index, interface) in spec.interfaces.iter().enumerate() {
+        parts
+            .add_interface(interface, files)
+            .map_err(|source| BuildError::Interface { index, source })?;
+    }
     for (index, device) in spec.devices.iter().enumerate() {
         parts
             .attach(device, files)
@@ -175,7 +180,7 @@ fn make_root(buses: &Buses) -> Result<Arc<PciRoot>, BuildError> {
     Ok(root)
 }
 
-fn start_threads(surroundings: &Surroundings) -> Result<Threads, BuildError> {
+fn start_threads(spec: &MachineSpec, surroundings: &Surroundings) -> Result<Threads, BuildError> {
     let start = |name| {
         let Surroundings { filters, end, .. } = surroundings.clone();
         IoThread::spawn(name, filters, end).map_err(io_error("start an I/O thread"))
@@ -183,6 +188,10 @@ fn start_threads(surroundings: &Surroundings) -> Result<Threads, BuildError> {
     Ok(Threads {
         io: start("io")?,
         disk: start("disk")?,
+        net: match spec.interfaces.as_slice() {
+            [] => None,
+            _ => Some(start("net")?),
+        },
     })
 }
 

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 
 use vm_memory::{GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryRegion};
-use vmm_api::{BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, ErrorCode, FsSpec};
+use vmm_api::{BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, ErrorCode, FsSpec, NetSpec};
 use vmm_devices::NotifierBinder;
 use vmm_devices::pci::PlugError;
 use vmm_devices::virtio::blk::{Blk, Disk, DiskError, Extent, SerialNumberError};
 use vmm_devices::virtio::fs::{ConnectError, Fs, TagError};
+use vmm_devices::virtio::net::{Interface, Net, Tap, TapError};
 use vmm_devices::virtio::transport::{VirtioPci, Wiring, vector_count};
 use vmm_devices::virtio::{Memory, VirtioDevice};
 
@@ -48,6 +49,15 @@ pub enum AttachError {
     /// The other end of its socket does not do what it should.
     #[error("reach the device's back end")]
     Backend(#[from] ConnectError),
+    /// An interface has but one queue pair.
+    #[error("queues: an interface has exactly one, not {0}")]
+    Queues(usize),
+    /// No packet is that long, or the shortest is longer.
+    #[error("mtu = {0} is not between 68 and 65535")]
+    Mtu(u32),
+    /// Its TAP device is none.
+    #[error("queues")]
+    Tap(#[from] TapError),
     /// There is no room for it on the bus.
     #[error("plug the device in")]
     Plug(#[from] PlugError),
@@ -152,6 +162,15 @@ impl Parts {
         Ok(slot)
     }
 
+    /// Makes the network interface that `spec` describes and plugs it in.
+    pub(super) fn add_interface(
+        &mut self,
+        spec: &NetSpec,
+        files: &Files,
+    ) -> Result<u8, AttachError> {
+        self.plug(Box::new(net(spec, files)?), Thread::Net, None)
+    }
+
     /// Takes a device out that was attached.
     pub(super) fn detach(&mut self, address: DeviceAddress) -> Result<(), DetachError> {
         let attached = |device: &Device| device.attached.is_some();
@@ -185,6 +204,20 @@ impl Parts {
         self.devices.insert(slot, device);
         Ok(slot)
     }
+}
+
+fn net(spec: &NetSpec, files: &Files) -> Result<Net, AttachError> {
+    let &[queue] = spec.queues.as_slice() else {
+        return Err(AttachError::Queues(spec.queues.len()));
+    };
+    // RFC 791: every module must be able to forward 68 octets.
+    let mtu = u16::try_from(spec.mtu).ok().filter(|mtu| *mtu >= 68);
+    let interface = Interface {
+        mac: spec.mac,
+        mtu: mtu.ok_or(AttachError::Mtu(spec.mtu))?,
+    };
+    let tap = Tap::open(files.fd("interfaces.queues", queue)?)?;
+    Ok(Net::new(interface, Box::new(tap))?)
 }
 
 fn blk(spec: &BlkSpec, files: &Files) -> Result<Blk, AttachError> {

@@ -43,9 +43,9 @@ pub(super) const VCPU: &[c_long] = &[
     SYS_sendmsg,
     SYS_recvmsg,
 ];
-pub(super) const VCPU_IOCTLS: &[u64] = &[KVM_RUN, KVM_IOEVENTFD, KVM_SIGNAL_MSI];
+pub(super) const VCPU_IOCTLS: &[u64] = &[KVM_RUN, KVM_IOEVENTFD, KVM_SIGNAL_MSI, TUNSETOFFLOAD];
 
-/// Disks, streams and logs.
+/// Disks, frames, streams and logs.
 pub(super) const IO: &[c_long] = &[
     SYS_epoll_wait,
     SYS_epoll_pwait,
@@ -56,6 +56,7 @@ pub(super) const IO: &[c_long] = &[
     SYS_sendto,
     SYS_shutdown,
     SYS_timerfd_settime,
+    SYS_readv,
     SYS_writev,
     SYS_pread64,
     SYS_preadv,
@@ -109,7 +110,14 @@ pub(super) const CONTROL_IOCTLS: &[u64] = &[
     KVM_SET_FPU,
     KVM_SET_CPUID2,
     FIONBIO,
+    TUNGETIFF,
+    TUNSETVNETHDRSZ,
 ];
+
+/// `linux/if_tun.h`.
+const TUNSETOFFLOAD: u64 = 0x4004_54d0;
+const TUNGETIFF: u64 = 0x8004_54d2;
+const TUNSETVNETHDRSZ: u64 = 0x4004_54d8;
 
 const NONE: u64 = 0;
 const WRITE: u64 = 1;

@@ -43,6 +43,7 @@ pub(crate) fn spec() -> MachineSpec {
         console_limit_bytes: 1 << 20,
         vsock: VsockSpec { listener: 3 },
         devices: Vec::new(),
+        interfaces: Vec::new(),
     }
 }
 

@@ -26,7 +26,7 @@ fn a_plan_becomes_a_machine() {
     let mut config = config();
     config.kernel_params = vec!["quiet".into()];
     let planned = Planned::new(&config, 4, spec()).unwrap();
-    let machine = planned.machine(&config);
+    let machine = planned.machine(&config, Vec::new());
     assert_eq!((machine.vcpus, machine.memory_mib), (4, 256));
     assert!(machine.cmdline.starts_with("console=ttyS0 panic=-1 "));
     assert!(machine.cmdline.ends_with(" quiet"));

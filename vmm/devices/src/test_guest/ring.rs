@@ -216,6 +216,11 @@ impl<D: VirtioDevice> Direct<D> {
 
     /// Activates the device with new rings, as after a reset.
     pub(crate) fn activate(&mut self) {
+        self.activate_with(self.device.features());
+    }
+
+    /// The same for a driver that knows only `features`.
+    pub(crate) fn activate_with(&mut self, features: u64) {
         let sizes = self.device.queue_sizes().iter();
         self.rings = sizes.map(|size| Ring::new(&self.ram, *size)).collect();
         self.interrupt = Arc::new(RecordingInterrupt::default());
@@ -227,7 +232,7 @@ impl<D: VirtioDevice> Direct<D> {
                 .map(|r| r.queue(EventIdx::Absent))
                 .collect(),
             interrupt: Arc::clone(&self.interrupt) as Arc<dyn Interrupt>,
-            features: self.device.features(),
+            features,
         };
         self.device.activate(activation).unwrap();
     }

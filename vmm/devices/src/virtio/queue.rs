@@ -4,6 +4,9 @@
 //! writable one, a buffer outside of memory, and a head that is made available again while the
 //! device still has it are faults of the queue. A queue with a fault never yields a chain again.
 
+use std::num::Wrapping;
+use std::sync::atomic::{Ordering, fence};
+
 use virtio_queue::{QueueOwnedT, QueueT, desc::split::Descriptor};
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, Permissions};
 
@@ -68,6 +71,10 @@ pub struct Queue {
     state: State,
     ring: virtio_queue::Queue,
     in_flight: Vec<bool>,
+    /// The used ring's index. Ours, because `virtio_queue` shows the driver every chain on its own.
+    used: Wrapping<u16>,
+    /// Chains completed since the driver's wish for an interrupt was looked at.
+    completed: Wrapping<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +106,8 @@ impl Queue {
             state: State::Off,
             ring,
             in_flight: Vec::new(),
+            used: Wrapping(0),
+            completed: Wrapping(0),
         }
     }
 
@@ -126,6 +135,8 @@ impl Queue {
             state: State::On,
             ring,
             in_flight: vec![false; size.into()],
+            used: Wrapping(0),
+            completed: Wrapping(0),
         })
     }
 
@@ -171,20 +182,47 @@ impl Queue {
         chain: Chain,
         written: u32,
     ) -> Result<(), QueueFault> {
-        self.in_flight[usize::from(chain.head)] = false;
-        self.ring
-            .add_used(memory, chain.head, written)
-            .map_err(|_| QueueFault::Ring(self.ring.used_ring()))
+        self.complete_all(memory, [(chain, written)])
+    }
+
+    /// Gives `chains` back, each with the number of bytes that were written into it. The driver sees
+    /// all of them or none.
+    pub fn complete_all(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        chains: impl IntoIterator<Item = (Chain, u32)>,
+    ) -> Result<(), QueueFault> {
+        let ring = self.ring.used_ring();
+        let misplaced = |_| QueueFault::Ring(ring);
+        for (chain, written) in chains {
+            self.in_flight[usize::from(chain.head)] = false;
+            let slot = u64::from(self.used.0 % self.ring.size());
+            // virtio 1.2 §2.7.8: flags and index, then pairs of head and length.
+            let element = u64::from(written) << 32 | u64::from(chain.head);
+            let address = GuestAddress(ring + 4 + 8 * slot);
+            memory
+                .write_obj(element.to_le(), address)
+                .map_err(misplaced)?;
+            self.used += 1;
+            self.completed += 1;
+        }
+        let index = self.used.0.to_le();
+        memory
+            .store(index, GuestAddress(ring + 2), Ordering::Release)
+            .map_err(misplaced)
     }
 
     /// Whether the driver wants to be told of what was completed since this was asked last.
     pub fn needs_interrupt(&mut self, memory: &GuestMemoryMmap) -> Result<bool, QueueFault> {
+        let completed = std::mem::take(&mut self.completed);
+        // The driver's wish is read after it can see the index, or both sides may miss each other.
+        fence(Ordering::SeqCst);
         if !self.ring.event_idx_enabled() {
             return Ok(self.available_flags(memory)? & AVAIL_F_NO_INTERRUPT == 0);
         }
-        self.ring
-            .needs_notification(memory)
-            .map_err(|_| QueueFault::Ring(self.ring.avail_ring()))
+        // virtio 1.2 §2.7.10: true if the index has gone past the driver's.
+        let wish = Wrapping(self.used_event(memory)?);
+        Ok(self.used - wish - Wrapping(1) < completed)
     }
 
     /// Asks the driver not to notify, while the device looks for chains by itself.
@@ -226,7 +264,16 @@ impl Queue {
     }
 
     fn available_flags(&self, memory: &GuestMemoryMmap) -> Result<u16, QueueFault> {
-        let address = self.ring.avail_ring();
+        self.available_word(memory, 0)
+    }
+
+    /// At which index the driver wants to be told of used chains; it lies behind its ring.
+    fn used_event(&self, memory: &GuestMemoryMmap) -> Result<u16, QueueFault> {
+        self.available_word(memory, 4 + 2 * u64::from(self.ring.size()))
+    }
+
+    fn available_word(&self, memory: &GuestMemoryMmap, offset: u64) -> Result<u16, QueueFault> {
+        let address = self.ring.avail_ring() + offset;
         memory
             .read_obj::<u16>(GuestAddress(address))
             .map(u16::from_le)

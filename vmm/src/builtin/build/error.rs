@@ -54,6 +54,14 @@ pub enum BuildError {
         /// Why not.
         source: AttachError,
     },
+    /// A network interface of this machine's.
+    #[error("build interface {index} of the machine")]
+    Interface {
+        /// Its position in `interfaces`.
+        index: usize,
+        /// Why not.
+        source: AttachError,
+    },
     /// A device that every machine has.
     #[error("build the {device}")]
     Own {
@@ -84,7 +92,8 @@ impl BuildError {
             | Self::File(_)
             | Self::Memory(_)
             | Self::Kernel(_)
-            | Self::Device { .. } => ErrorCode::Invalid,
+            | Self::Device { .. }
+            | Self::Interface { .. } => ErrorCode::Invalid,
             _ => ErrorCode::Internal,
         }
     }

@@ -209,6 +209,34 @@ fn with_event_indices_a_driver_is_told_when_its_index_is_passed() {
     assert_eq!(queue.enable_notifications(&memory), Ok(true));
 }
 
+#[test]
+fn chains_that_belong_together_are_shown_at_once() {
+    let ram = GuestRam::new();
+    let mut ring = Ring::new(&ram, SIZE);
+    let mut queue = ring.queue(EventIdx::Negotiated);
+    let memory = ram.memory();
+    let memory = memory.memory();
+    // The driver wants to be told of the second of three.
+    let used_event = ring.layout.available + 4 + 2 * u64::from(SIZE);
+    ram.write(used_event, &1u16.to_le_bytes());
+    let chains: Vec<_> = (0..3)
+        .map(|_| {
+            ring.add(&[], &[8]);
+            queue.pop(&memory).unwrap().unwrap()
+        })
+        .collect();
+    let heads: Vec<_> = chains.iter().map(|chain| chain.head).collect();
+    queue
+        .complete_all(&memory, chains.into_iter().zip(5..))
+        .unwrap();
+    assert_eq!(queue.needs_interrupt(&memory), Ok(true));
+    assert_eq!(queue.needs_interrupt(&memory), Ok(false));
+    for (head, written) in heads.into_iter().zip(5..) {
+        assert_eq!(ring.used(), Some((head, written)));
+    }
+    assert_eq!(ring.used(), None);
+}
+
 #[track_caller]
 fn check_layout(change: impl Fn(&mut QueueLayout), wanted: Result<(), QueueFault>) {
     let ram = GuestRam::new();
