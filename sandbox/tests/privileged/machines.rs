@@ -13,7 +13,7 @@ use sandbox::{
 };
 
 use super::node::Node;
-use super::{image, shares};
+use super::{image, network, shares};
 
 type Check = fn(Arc<Node>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -45,6 +45,12 @@ const CHECKS: [(&str, Check); 7] = [
     ),
     ("what_a_machine_can_not_have_is_refused_by_name", |node| {
         Box::pin(refuses(node))
+    }),
+    ("a_machine_is_on_its_pods_network", |node| {
+        Box::pin(network::carries(node))
+    }),
+    ("a_network_is_left_alone_by_a_machine_that_failed", |node| {
+        Box::pin(network::is_left_alone_after_a_failure(node))
     }),
 ];
 

@@ -17,6 +17,8 @@ use sandbox::conformance::{Bench, Outcome, check_all};
 mod image;
 #[path = "machines.rs"]
 mod machines;
+#[path = "network.rs"]
+mod network;
 #[path = "node.rs"]
 mod node;
 #[path = "server.rs"]

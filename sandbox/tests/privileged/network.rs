@@ -1,0 +1,200 @@
+//! Checks of machines on a network: the host on one side, a container in a guest on the other.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use sandbox::conformance::Bench;
+use sandbox::{SandboxSpec, Sandboxer, vm};
+
+use super::machines::{Pod, ok};
+use super::node::Node;
+
+const HOST: [&str; 2] = ["10.111.0.1", "fd11::1"];
+const POD: &str = "10.111.0.2";
+
+/// Where the guest listens.
+const PORT: u16 = 7000;
+
+/// Bytes of each transfer.
+const LENGTH: usize = 4 << 20;
+
+/// A network namespace with two interfaces, as plugins would make it. Gone when dropped.
+struct Lan {
+    name: String,
+}
+
+impl Lan {
+    fn new(name: &str) -> Self {
+        let lan = Self {
+            name: format!("bulkhead-{name}"),
+        };
+        lan.remove();
+        let setup = "ip netns add NS; \
+             ip link add lan0 mtu 1400 type veth peer name eth0 netns NS; \
+             ip link add lan1 type veth peer name net1 netns NS; \
+             ip addr add 10.111.0.1/24 dev lan0; \
+             ip addr add fd11::1/64 dev lan0 nodad; \
+             ip link set lan0 up; ip link set lan1 up; \
+             ip -n NS link set eth0 mtu 1400; \
+             ip -n NS link set eth0 up; ip -n NS link set net1 up; ip -n NS link set lo up; \
+             ip -n NS addr add 10.111.0.2/24 broadcast 10.111.0.255 dev eth0; \
+             ip -n NS addr add fd11::2/64 dev eth0 nodad; \
+             ip -n NS addr add 10.112.0.2/32 dev net1; \
+             ip -n NS route add 169.254.1.1 dev net1 scope link; \
+             ip -n NS route add 10.200.0.0/16 via 169.254.1.1 dev net1 metric 77 mtu 1300; \
+             ip -n NS route add default via 10.111.0.1; \
+             ip -n NS -6 route add default via fd11::1; \
+             ip -n NS neigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev net1 nud permanent";
+        shell(&format!("set -e; {}", setup.replace("NS", &lan.name)));
+        lan
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.name)
+    }
+
+    /// What a command says in the namespace.
+    fn says(&self, command: &str) -> String {
+        shell(&format!("ip netns exec {} {command}", self.name))
+    }
+
+    fn remove(&self) {
+        let script = format!(
+            "ip link del lan0; ip link del lan1; ip netns del {}",
+            self.name
+        );
+        let _ = Command::new("sh").args(["-c", &script]).output();
+    }
+
+    fn pod(&self, node: &Node) -> SandboxSpec {
+        SandboxSpec {
+            network_namespace: Some(self.path()),
+            ..node.sandbox("network")
+        }
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+#[track_caller]
+fn shell(script: &str) -> String {
+    let ran = Command::new("sh").args(["-c", script]).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{script}: {said}{complained}");
+    said
+}
+
+/// Bytes without a pattern that an error could hide in.
+fn noise() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let words = std::iter::repeat_with(next).take(LENGTH / 8);
+    words.flatten().collect()
+}
+
+/// Gives the bytes to whoever connects first, and takes them back from whoever does then.
+fn serve(host: &str) -> (u16, JoinHandle<bool>) {
+    let host: IpAddr = host.parse().unwrap();
+    let listener = TcpListener::bind(SocketAddr::new(host, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let served = std::thread::spawn(move || {
+        let (mut out, _) = listener.accept().unwrap();
+        out.write_all(&noise()).unwrap();
+        drop(out);
+        let (mut back, _) = listener.accept().unwrap();
+        let mut got = Vec::new();
+        back.read_to_end(&mut got).unwrap();
+        got == noise()
+    });
+    (port, served)
+}
+
+/// What whoever listens in the pod gives.
+fn fetch() -> Vec<u8> {
+    let begin = Instant::now();
+    loop {
+        match TcpStream::connect((POD, PORT)) {
+            Ok(mut stream) => {
+                let mut got = Vec::new();
+                stream.read_to_end(&mut got).unwrap();
+                return got;
+            }
+            Err(error) => assert!(begin.elapsed() < Duration::from_secs(120), "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+pub async fn carries(node: Arc<Node>) {
+    let lan = Lan::new("lan");
+    let spec = lan.pod(&node);
+    let sandbox = ok(node.sandboxer().create(spec.clone())).await;
+    let pod = Pod { spec, sandbox };
+    let explained = pod.sandbox.explain().await;
+    let (_, network) = explained
+        .iter()
+        .find(|(name, _)| name == "network")
+        .unwrap();
+    assert!(network.contains("mtu 1400 10.111.0.2/24"), "{network}");
+    let [(v4, served4), (v6, served6)] = HOST.map(serve);
+    let [host4, host6] = HOST;
+    let script = format!(
+        "set -e; ip addr; ip route; ip -6 route; ip neigh; \
+         ping -c 1 -W 20 {host4}; ping -6 -c 1 -W 20 {host6}; \
+         nc {host4} {v4} </dev/null >/root/a; nc {host4} {v4} </root/a >/dev/null; \
+         nc {host6} {v6} </dev/null >/root/b; nc {host6} {v6} </root/b >/dev/null; \
+         cmp /root/a /root/b; nc -l -p {PORT} </root/a >/dev/null; echo all is well"
+    );
+    let spec = node.container(&pod.spec, "c", &script);
+    let log = spec.log_path.clone().unwrap();
+    let container = pod.run(spec).await;
+    let fetched = tokio::task::spawn_blocking(fetch);
+    let exit = tokio::time::timeout(Duration::from_secs(150), container.wait()).await;
+    let log = std::fs::read_to_string(log).unwrap();
+    assert_eq!(exit.map(|exit| exit.code), Ok(0), "{log}");
+    assert!(served4.join().unwrap() && served6.join().unwrap());
+    assert!(fetched.await.unwrap() == noise());
+    for line in [
+        "inet 10.111.0.2/24 brd 10.111.0.255",
+        "inet6 fd11::2/64",
+        "default via 10.111.0.1 dev eth0",
+        "default via fd11::1 dev eth0",
+        "inet 10.112.0.2/32",
+        "10.200.0.0/16 via 169.254.1.1 dev net1",
+        "169.254.1.1 dev net1 lladdr ee:ee:ee:ee:ee:ee",
+    ] {
+        assert!(log.contains(line), "{line:?} is not in {log}");
+    }
+    ok(container.remove()).await;
+    ok(pod.sandbox.stop(Duration::ZERO)).await;
+    pod.over().await;
+}
+
+pub async fn is_left_alone_after_a_failure(node: Arc<Node>) {
+    let lan = Lan::new("failing");
+    let mut config = node.vm();
+    config.initramfs = node.dir().join("none.cpio");
+    std::fs::write(&config.initramfs, vec![0; 4096]).unwrap();
+    let sandboxer = vm::Vm::open(config).unwrap();
+    let made = sandboxer.create(lan.pod(&node)).await;
+    assert!(made.is_err(), "it has no agent");
+    let disciplines = lan.says("tc qdisc show");
+    assert!(!disciplines.contains("ingress"), "{disciplines}");
+    let links = lan.says("ip -o link");
+    assert!(!links.contains("tap"), "{links}");
+}
