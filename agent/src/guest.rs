@@ -88,9 +88,7 @@ impl GuestError {
             | Self::Shares(_)
             | Self::Network { .. }
             | Self::File { .. }
-            | Self::System { .. } => {
-                Code::Internal
-            }
+            | Self::System { .. } => Code::Internal,
         }
     }
 }

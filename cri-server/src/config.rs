@@ -81,7 +81,7 @@ pub enum HandlerConfig {
     /// Pods made of namespaces of the node.
     Namespaced(sandbox::namespaced::Config),
     /// Pods made of a virtual machine.
-    Vm(sandbox::vm::Config),
+    Vm(Box<sandbox::vm::Config>),
 }
 
 /// A configuration that can't be used.

@@ -110,7 +110,7 @@ fn open(config: &HandlerConfig) -> Handler {
     let told = |error: sandbox::Error| chain(&error);
     Ok(match config.clone() {
         HandlerConfig::Namespaced(config) => Arc::new(Namespaced::open(config).map_err(told)?),
-        HandlerConfig::Vm(config) => Arc::new(Vm::open(config).map_err(told)?),
+        HandlerConfig::Vm(config) => Arc::new(Vm::open(*config).map_err(told)?),
     })
 }
 

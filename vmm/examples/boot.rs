@@ -133,6 +133,7 @@ fn boot(args: &Args, requests: &Channel) -> Result<()> {
         kind: MachineKind::Builtin,
         vcpus: args.vcpus,
         memory_mib: args.memory_mib,
+        interfaces: Vec::new(),
         memory_sharing: MemorySharing::Private,
         kernel: 0,
         initramfs: 1,

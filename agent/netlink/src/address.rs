@@ -63,7 +63,7 @@ impl Address {
     }
 
     fn message(&self) -> Message {
-        let [index @ ..] = self.link.to_ne_bytes();
+        let index = self.link.to_ne_bytes();
         let mut fixed = [0; FIXED];
         fixed[..4].copy_from_slice(&[family(&self.ip), self.prefix, 0, self.scope]);
         fixed[4..].copy_from_slice(&index);

@@ -20,7 +20,7 @@ type Check = fn(Arc<Node>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>
 /// Nothing here takes longer, however slow the node.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 9] = [
     (
         "a_guest_that_panics_costs_its_own_pod_and_says_why",
         |node| Box::pin(panics(node)),
