@@ -118,13 +118,18 @@ pub(super) async fn a_port_inside_is_reached_and_a_closed_one_is_refused(bench: 
     let pod = Pod::new(bench, "dial").await;
     pod.run("c", "nc -l -p 4711 -e cat").await;
     // It takes a moment until somebody listens.
-    let connection = loop {
-        match pod.sandbox.dial(4711).await {
-            Ok(connection) => break connection,
-            Err(error) => assert_eq!(error.kind(), crate::Kind::Unavailable, "{}", error.chain()),
+    let connected = async {
+        loop {
+            match pod.sandbox.dial(4711).await {
+                Ok(connection) => return connection,
+                Err(error) => {
+                    assert_eq!(error.kind(), crate::Kind::Unavailable, "{}", error.chain());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     };
+    let connection = within(connected).await;
     let (mut reader, mut writer) = (connection.reader, connection.writer);
     writer.write_all(b"there and back").await.unwrap();
     writer.shutdown().await.unwrap();

@@ -107,10 +107,10 @@ impl Node {
     fn network_namespace() -> PathBuf {
         let path = PathBuf::from("/run/netns/bulkhead-test");
         if !path.exists() {
-            let made = Command::new("ip")
-                .args(["netns", "add", "bulkhead-test"])
-                .status();
-            assert!(made.expect("ip is installed").success());
+            for command in ["netns add bulkhead-test", "-n bulkhead-test link set lo up"] {
+                let done = Command::new("ip").args(command.split(' ')).status();
+                assert!(done.expect("ip is installed").success(), "ip {command}");
+            }
         }
         path
     }
