@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Debian 12's newer versions of some packages.
-const BACKPORTS: &str = "http://deb.debian.org/debian bookworm-backports";
+/// The release that everything here is made for.
+const RELEASE: &str = "bookworm";
 
 /// Installs those of `packages` that are missing. Safe to repeat; silent when there is nothing to do.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
@@ -56,7 +56,8 @@ pub(crate) fn download_from_backports(packages: &[String], dir: &Path) -> Result
     let apt = dir.join("apt");
     fs::create_dir_all(apt.join("lists/partial")).context("make the package lists' directory")?;
     let key = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let source = format!("deb [signed-by={key}] {BACKPORTS} main\n");
+    let mirror = mirror()?;
+    let source = format!("deb [signed-by={key}] {mirror} {RELEASE}-backports main\n");
     fs::write(apt.join("sources.list"), source).context("write sources.list")?;
     let apt_get = || {
         let mut command = Command::new("apt-get");
@@ -89,6 +90,24 @@ pub(crate) fn download_from_backports(packages: &[String], dir: &Path) -> Result
     fs::remove_dir_all(&apt).context("remove the downloads")
 }
 
+/// Where this machine has its own packages from.
+fn mirror() -> Result<String> {
+    let format = "$(REPO_URI) $(RELEASE) $(COMPONENT)";
+    let targets =
+        process::output(Command::new("apt-get").args(["indextargets", "--format", format]))?;
+    mirror_in(&targets).with_context(|| {
+        format!("apt has no source for Debian's {RELEASE} main: add one to /etc/apt/sources.list")
+    })
+}
+
+fn mirror_in(targets: &str) -> Option<String> {
+    let wanted = format!(" {RELEASE} main");
+    let mut mirrors = targets
+        .lines()
+        .filter_map(|line| line.strip_suffix(&wanted));
+    mirrors.next().map(str::to_owned)
+}
+
 fn is_installed(package: &str) -> bool {
     let mut query = Command::new("dpkg-query");
     query
@@ -113,4 +132,16 @@ pub(crate) fn dependency(name: &str) -> Result<String> {
         .find_map(|line| line.trim().strip_prefix("Depends: "));
     line.map(str::to_owned)
         .with_context(|| format!("package {name} depends on nothing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mirror_is_that_of_the_release_itself() {
+        let targets = "http://a/security/ bookworm-security main\nhttp://b/debian/ bookworm main\n";
+        assert_eq!(mirror_in(targets).as_deref(), Some("http://b/debian/"));
+        assert_eq!(mirror_in("http://c/ sid main\n"), None);
+    }
 }

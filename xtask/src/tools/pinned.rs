@@ -4,7 +4,7 @@ use crate::{process, repository};
 use anyhow::Result;
 use std::path::PathBuf;
 
-/// A program from crates.io.
+/// A program from the registry of Rust crates.
 pub(crate) struct Pinned {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
