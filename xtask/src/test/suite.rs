@@ -16,6 +16,10 @@ const NODES: usize = 2;
 /// How often a suite may lose its node before it is given up.
 const NODES_PER_SUITE: u32 = 3;
 
+/// So many failures of a suite with machines are tried again: in an emulated node a guest may get no
+/// CPU for so long that its own kernel complains. More are not the node's fault.
+const TRIED_AGAIN: usize = 2;
+
 /// Nothing in a suite takes so long that is not stuck.
 const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
 
@@ -147,7 +151,7 @@ pub(super) fn run_in_nodes(suites: &[Suite]) -> Tally {
     let work = |number: usize| {
         let mut tally = Tally::default();
         while let Some(suite) = next() {
-            tally.add(run(suite, &format!("test-{number}"), &products));
+            tally.add(run_fairly(suite, &format!("test-{number}"), &products));
         }
         tally
     };
@@ -161,6 +165,21 @@ pub(super) fn run_in_nodes(suites: &[Suite]) -> Tally {
         }
         tally
     })
+}
+
+/// Runs one suite, and those of its machines' tests again that failed.
+fn run_fairly(suite: &Suite, node_name: &str, products: &[Product]) -> Tally {
+    let mut tally = run(suite, node_name, products);
+    let failed = tally.failed_tests(&suite.name, TRIED_AGAIN);
+    if let Some(arguments) = failed.filter(|_| suite.has_machines()) {
+        process::step(&format!("{}: again {}", suite.name, arguments.join(" ")));
+        let again = Suite {
+            arguments,
+            ..suite.clone()
+        };
+        tally.correct_by(&run(&again, node_name, products));
+    }
+    tally
 }
 
 /// Runs one suite in a node of its own, and in another one whenever that dies.

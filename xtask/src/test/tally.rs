@@ -14,6 +14,8 @@ pub(super) struct Tally {
     skipped: Vec<String>,
     /// Suites that have no result, with the reason.
     unfinished: Vec<String>,
+    /// What failed once and passed when it ran again.
+    second_try: Vec<String>,
     results_seen: u64,
 }
 
@@ -71,12 +73,39 @@ impl Tally {
         self.unfinished.push(format!("{suite}: {why}"));
     }
 
+    /// The tests that failed, by name, where nothing else did and they are at most `most`.
+    pub(super) fn failed_tests(&self, suite: &str, most: usize) -> Option<Vec<String>> {
+        let prefix = format!("{suite}: ");
+        let names = self
+            .failures
+            .iter()
+            .map(|failure| failure.strip_prefix(&prefix));
+        let names: Vec<&str> = names.collect::<Option<_>>()?;
+        let are_tests = names.iter().all(|name| !name.contains(' '));
+        let some = (1..=most).contains(&names.len());
+        let nothing_else = u64::try_from(names.len()) == Ok(self.failed);
+        (some && are_tests && nothing_else).then(|| names.into_iter().map(Into::into).collect())
+    }
+
+    /// What failed has run again: what passed then counts as passed, and is named.
+    pub(super) fn correct_by(&mut self, again: &Self) {
+        let (passed, failed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.failures)
+            .into_iter()
+            .partition(|failure| again.results_seen > 0 && !again.failures.contains(failure));
+        let corrected = passed.len() as u64;
+        self.passed += corrected;
+        self.failed -= corrected;
+        self.failures = failed;
+        self.second_try.extend(passed);
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.failures.extend(other.failures);
         self.skipped.extend(other.skipped);
         self.unfinished.extend(other.unfinished);
+        self.second_try.extend(other.second_try);
         self.results_seen += other.results_seen;
     }
 
@@ -84,6 +113,9 @@ impl Tally {
     pub(super) fn print(&self) {
         for skipped in &self.skipped {
             process::say(&format!("skipped: {skipped}"));
+        }
+        for second_try in &self.second_try {
+            process::say(&format!("passed at the second try only: {second_try}"));
         }
         for failure in &self.failures {
             process::say(&format!("failed: {failure}"));
@@ -159,5 +191,27 @@ mod tests {
         tally.unfinished("s", "the node died");
         assert_eq!((tally.passed, tally.failed), (1, 0));
         assert_ne!(tally.exit_code(), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn a_second_try_corrects_what_passed_and_names_it() {
+        let mut tally = Tally::default();
+        for line in ["test a ... ok", "test b ... FAILED", "test c ... FAILED"] {
+            tally.take_line("s", line);
+        }
+        tally.take_line("s", "test result: FAILED. 1 passed; 2 failed; 0 ignored");
+        assert_eq!(tally.failed_tests("s", 1), None);
+        let names = ["b", "c"].map(str::to_owned).to_vec();
+        assert_eq!(tally.failed_tests("s", 2), Some(names));
+
+        let mut again = Tally::default();
+        tally.correct_by(&again);
+        assert_eq!(tally.failed, 2, "it did not run");
+        again.take_line("s", "test c ... FAILED");
+        again.take_line("s", "test result: FAILED. 1 passed; 1 failed; 0 ignored");
+        tally.correct_by(&again);
+        assert_eq!((tally.passed, tally.failed), (2, 1));
+        assert_eq!(tally.second_try, ["s: b"]);
+        assert_eq!(tally.failures, ["s: c"]);
     }
 }
