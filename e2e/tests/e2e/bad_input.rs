@@ -104,7 +104,7 @@ const BAD_CONTAINERS: [BadContainer; 9] = [
                 permissions: "rwm".into(),
             });
         },
-        Code::NotFound,
+        Code::InvalidArgument,
         &["/dev/no-such-device"],
     ),
     (
