@@ -8,7 +8,7 @@ use sandbox::Rlimit;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::network;
+use crate::{metrics, network};
 
 /// The shipped file, which is the default.
 pub const SHIPPED: &str = include_str!("../../manifests/config.toml");
@@ -37,6 +37,8 @@ pub struct Config {
     pub network: network::Config,
     /// Images.
     pub images: image_service::Config,
+    /// Where metrics are served.
+    pub metrics: metrics::Config,
     /// Where clients of exec, attach and port-forward connect, and for how long.
     pub streaming: cri_streaming::Config,
     /// Runtime handlers by name.

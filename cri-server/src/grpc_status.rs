@@ -17,6 +17,11 @@ pub(crate) fn status(error: &Error) -> Status {
     }
 }
 
+/// The code that a client sees.
+pub(crate) fn code_of<A>(answer: &Result<A, Status>) -> Code {
+    answer.as_ref().err().map_or(Code::Ok, Status::code)
+}
+
 /// For calls that CRI knows and this server does not serve; the kubelet falls back on other ways.
 pub(crate) fn unimplemented(rpc: &str) -> Status {
     Status::new(Code::Unimplemented, format!("{rpc} is not implemented"))

@@ -58,7 +58,7 @@ impl Handlers {
 
     /// What makes sandboxes for the handler `name`, of pods from before too.
     pub fn get(&self, name: &str) -> Result<&Arc<dyn Sandboxer>> {
-        let name = if name.is_empty() { &self.default } else { name };
+        let name = self.name(name);
         match self.by_name.get(name) {
             Some(Ok(sandboxer)) => Ok(sandboxer),
             Some(Err(reason)) => Err(unavailable(name, reason)),
@@ -73,6 +73,15 @@ impl Handlers {
                     ),
                 ))
             }
+        }
+    }
+
+    /// What a pod's handler is called, also where the pod names none.
+    pub fn name<'a>(&'a self, asked: &'a str) -> &'a str {
+        if asked.is_empty() {
+            &self.default
+        } else {
+            asked
         }
     }
 

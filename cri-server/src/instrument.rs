@@ -40,8 +40,8 @@ where
     let number = CALLS.fetch_add(1, Ordering::Relaxed);
     let span = info_span!("rpc", name, number, subject = subject(&request));
     let body = body(server.clone(), request);
+    let started = Instant::now();
     let task = async move {
-        let started = Instant::now();
         let answer = body.await;
         log(rpc, &answer, started);
         answer
@@ -56,9 +56,11 @@ where
             ))
         }
     };
-    answer
-        .map(Response::new)
-        .map_err(|error| grpc_status::status(&error))
+    let answer = answer.map_err(|error| grpc_status::status(&error));
+    server
+        .metrics
+        .answered(name, grpc_status::code_of(&answer), started.elapsed());
+    answer.map(Response::new)
 }
 
 fn log<A>(rpc: Rpc, answer: &Result<A>, started: Instant) {

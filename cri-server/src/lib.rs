@@ -30,6 +30,7 @@ pub mod instance_lock;
 mod instrument;
 pub mod kept;
 pub mod logging;
+pub mod metrics;
 pub mod network;
 pub mod pods;
 mod readopt;
@@ -46,9 +47,10 @@ mod watch;
 use config::Config;
 use containers::{ContainerKey, Containers};
 use disk_usage::LastUsage;
-use error::Result;
+use error::{Error, Kind, Result};
 use handlers::Handlers;
 use in_flight::InFlight;
+use metrics::Metrics;
 use network::Network;
 use pods::{PodKey, Pods};
 use seccomp_filters::SeccompFilters;
@@ -59,6 +61,7 @@ pub struct CriServer {
     pub(crate) config: Config,
     pub(crate) handlers: Handlers,
     pub(crate) images: Images,
+    pub(crate) metrics: Metrics,
     pub(crate) network: Network,
     pub(crate) state: State,
     /// Who serves exec, attach and port-forward; set once everything is taken back.
@@ -99,6 +102,7 @@ impl CriServer {
             config,
             handlers,
             images,
+            metrics: Metrics::default(),
             network,
             state,
             streaming: OnceCell::new(),
@@ -111,6 +115,8 @@ impl CriServer {
         });
         readopt::readopt(&server).await?;
         streaming::open(&server).await?;
+        let metrics = metrics::open(&server).await;
+        metrics.map_err(|error| Error::caused(Kind::Internal, "serve metrics", error))?;
         Ok(server)
     }
 

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cni::{Attachment, Cni, Readiness};
+use cni::{Attachment, Cni, Command, CommandStats, Readiness};
 use parking_lot::Mutex;
 use rustix::mount::UnmountFlags;
 use sandbox::SandboxId;
@@ -127,6 +127,11 @@ impl Network {
         release(namespace)?;
         self.pods.lock().remove(id);
         Ok(())
+    }
+
+    /// What plugins did so far.
+    pub(crate) fn plugin_stats(&self) -> Vec<(Command, CommandStats)> {
+        self.cni.as_ref().map(Cni::stats).unwrap_or_default()
     }
 
     /// Tells plugins that have to know it the pod CIDR of this node.

@@ -253,7 +253,7 @@ fn watch_all(server: &Arc<CriServer>) {
     }
     let containers = server.containers.all().into_iter();
     for container in containers.filter(|container| !watch::has_ended(&container.record.get())) {
-        watch::container(&container);
+        watch::container(server, &container);
     }
 }
 

@@ -19,11 +19,11 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const LOST: u8 = 255;
 
 /// Notes the end of a container, whenever it comes.
-pub(crate) fn container(container: &Arc<Container>) {
+pub(crate) fn container(server: &Arc<CriServer>, container: &Arc<Container>) {
     let Some(workload) = container.workload.get().cloned() else {
         return;
     };
-    let container = container.clone();
+    let (server, container) = (server.clone(), container.clone());
     tokio::spawn(async move {
         let exit = workload.wait().await;
         info!(
@@ -33,11 +33,22 @@ pub(crate) fn container(container: &Arc<Container>) {
             message = exit.message,
             "container has ended"
         );
+        if exit.oom_killed {
+            server
+                .metrics
+                .out_of_memory(&handler_of(&server, &container));
+        }
         container
             .record
             .observe(|record| record.end(saved(&exit)))
             .await;
     });
+}
+
+fn handler_of(server: &CriServer, container: &Container) -> String {
+    let pod = server.pods.find(&container.pod.0).ok().flatten();
+    let asked = pod.map(|pod| pod.record.get().handler.clone());
+    server.handlers.name(&asked.unwrap_or_default()).to_owned()
 }
 
 /// Notes what happened to a container while nobody watched.
@@ -69,6 +80,8 @@ pub(crate) fn pod(server: &Arc<CriServer>, pod: &Arc<Pod>, sandbox: &Arc<dyn San
             info!(pod_id = %pod.id, "sandbox has ended");
         } else {
             warn!(pod_id = %pod.id, reason = exit.message, "sandbox has died");
+            let asked = pod.record.get().handler.clone();
+            server.metrics.died(server.handlers.name(&asked));
         }
         over(&pod, if expected { "" } else { &exit.message }).await;
         end_containers(&server, &pod, &exit).await;

@@ -58,6 +58,17 @@ pub struct Denied {
 }
 
 impl ContainerState {
+    /// One word for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Removing => "removing",
+        }
+    }
+
     /// The state after `event`, or why the event is not allowed now.
     pub fn apply(self, event: ContainerEvent) -> Result<Self, Denied> {
         use {ContainerEvent as E, ContainerState as S};

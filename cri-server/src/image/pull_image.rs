@@ -20,8 +20,8 @@ pub(super) async fn pull_image(
     let request = request.into_inner();
     let name = super::name(request.image.as_ref());
     let span = info_span!("rpc", name = "PullImage", subject = name);
+    let started = Instant::now();
     let work = async {
-        let started = Instant::now();
         let answer = pull(server, &name, request.auth).await;
         let took = started.elapsed();
         match &answer {
@@ -31,9 +31,13 @@ pub(super) async fn pull_image(
         answer
     };
     let answer = work.instrument(span).await;
-    answer
-        .map(Response::new)
-        .map_err(|error| grpc_status::status(&error))
+    let answer = answer.map_err(|error| grpc_status::status(&error));
+    server.metrics.answered(
+        "PullImage",
+        grpc_status::code_of(&answer),
+        started.elapsed(),
+    );
+    answer.map(Response::new)
 }
 
 async fn pull(

@@ -40,6 +40,16 @@ pub struct Denied {
 }
 
 impl PodState {
+    /// One word for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Ready => "ready",
+            Self::NotReady => "not_ready",
+            Self::Removing => "removing",
+        }
+    }
+
     /// The state after `event`, or why the event is not allowed now.
     pub fn apply(self, event: PodEvent) -> Result<Self, Denied> {
         use {PodEvent as E, PodState as S};

@@ -229,7 +229,7 @@ async fn user(workload: &dyn Workload) -> Result<Option<SavedUser>> {
 
 /// Lists the container, unless its pod was stopped meanwhile. Whoever stops a pod says so first and
 /// looks for containers afterwards, so one of the two sees the other.
-fn publish(server: &CriServer, pod: &Pod, container: Container) -> Result<ContainerId> {
+fn publish(server: &Arc<CriServer>, pod: &Pod, container: Container) -> Result<ContainerId> {
     let container = Arc::new(container);
     let id = container.id.clone();
     server.containers.insert(container.clone());
@@ -237,6 +237,6 @@ fn publish(server: &CriServer, pod: &Pod, container: Container) -> Result<Contai
         server.containers.remove(&id);
         return Err(error);
     }
-    watch::container(&container);
+    watch::container(server, &container);
     Ok(id)
 }

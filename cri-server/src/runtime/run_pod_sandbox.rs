@@ -1,6 +1,7 @@
 //! `RunPodSandbox`: network, sandbox, record; then the pod is listed.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use cri_api::v1::{PodSandboxConfig, RunPodSandboxRequest, RunPodSandboxResponse};
 use prost::Message;
@@ -12,6 +13,7 @@ use crate::clock::now_ns;
 use crate::error::{Doing, Error, Result};
 use crate::in_flight::Fingerprint;
 use crate::kept::Kept;
+use crate::metrics::Step;
 use crate::network::Wishes;
 use crate::pods::{Pod, PodEvent, PodKey, PodState, SavedPod};
 use crate::rollback::Rollback;
@@ -107,9 +109,15 @@ async fn steps(
     });
 
     make_directories(server, &saved, undo).await?;
+    let handler = server.handlers.name(&plan.pod.handler).to_owned();
+    let started = Instant::now();
     connect(server, &mut saved, &plan.network, undo).await?;
+    let connected = Instant::now();
     let spec = plan.spec(saved.network.namespace.clone(), server.pod_dir(&saved.id));
     let sandbox = sandboxer.create(spec).await.doing("make the sandbox")?;
+    let (network, own) = (connected - started, connected.elapsed());
+    server.metrics.stepped(&handler, Step::Network, network);
+    server.metrics.stepped(&handler, Step::Sandbox, own);
     let made = sandbox.clone();
     undo.on_failure("remove the sandbox", async move {
         made.stop(std::time::Duration::ZERO).await?;
@@ -125,7 +133,7 @@ async fn steps(
     ));
     server.pods.insert(pod.clone());
     watch::pod(server, &pod, &sandbox);
-    info!(pod_id = %id, "sandbox is ready");
+    info!(pod_id = %id, ?network, sandbox = ?own, "sandbox is ready");
     Ok(id)
 }
 

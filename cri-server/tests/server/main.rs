@@ -12,6 +12,7 @@ mod containers;
 mod exec;
 mod images;
 mod in_flight;
+mod metrics;
 mod node;
 mod pods;
 mod registry;

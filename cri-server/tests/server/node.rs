@@ -1,5 +1,6 @@
 //! A node: a server that can be killed and started again, its directories, and a client.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) images: ImageServiceClient<Channel>,
     /// Name of an image that is on the node.
     pub(crate) image: String,
+    /// Where its metrics are.
+    pub(crate) metrics: SocketAddr,
     directory: tempfile::TempDir,
     server: Option<Running>,
     registry: Registry,
@@ -43,9 +46,11 @@ impl Node {
         let directory = tempfile::tempdir().unwrap();
         let world = World::default();
         let registry = Registry::start();
-        let (server, channel) = serve(directory.path(), &world).await;
+        let metrics = free_address();
+        let (server, channel) = serve(directory.path(), metrics, &world).await;
         let mut node = Self {
             world,
+            metrics,
             image: registry.image(),
             runtime: runtime_client(&channel),
             images: ImageServiceClient::new(channel),
@@ -75,7 +80,7 @@ impl Node {
 
     /// Starts it again.
     pub(crate) async fn start_server(&mut self) {
-        let (server, channel) = serve(self.directory.path(), &self.world).await;
+        let (server, channel) = serve(self.directory.path(), self.metrics, &self.world).await;
         self.server = Some(server);
         self.runtime = runtime_client(&channel);
         self.images = ImageServiceClient::new(channel);
@@ -261,8 +266,14 @@ fn runtime_client(channel: &Channel) -> RuntimeServiceClient<Channel> {
     RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE + 1024)
 }
 
-async fn serve(directory: &Path, world: &World) -> (Running, Channel) {
-    let config = config(directory);
+/// One that nobody listens on.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+async fn serve(directory: &Path, metrics: SocketAddr, world: &World) -> (Running, Channel) {
+    let config = config(directory, metrics);
     let socket = config.socket.clone();
     let world = world.clone();
     let runtime = Runtime::new().unwrap();
@@ -294,12 +305,12 @@ async fn parts(config: Config, world: World) -> Parts {
     }
 }
 
-fn config(directory: &Path) -> Config {
+fn config(directory: &Path, metrics: SocketAddr) -> Config {
     let at = |name: &str| directory.join(name).display().to_string();
     std::fs::create_dir_all(at("state")).unwrap();
     let text = format!(
         "socket = {:?}\nstate_dir = {:?}\nruntime_dir = {:?}\nadopt_timeout_s = 2\nstop_timeout_s = 2\n\
-         [streaming]\naddress = \"127.0.0.1:0\"\n[network]\nmode = \"loopback\"\nnamespace_dir = {:?}\n[images]\nroot_dir = {:?}\nrun_dir = {:?}\nhosts_dirs = []\n\
+         [metrics]\naddress = \"{metrics}\"\n[streaming]\naddress = \"127.0.0.1:0\"\n[network]\nmode = \"loopback\"\nnamespace_dir = {:?}\n[images]\nroot_dir = {:?}\nrun_dir = {:?}\nhosts_dirs = []\n\
          min_free_mib = 0\nretries = 0",
         at("run/cri.sock"),
         at("state"),
