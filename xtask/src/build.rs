@@ -67,9 +67,24 @@ pub(crate) const AGENT: Binary = Binary {
 /// All of them.
 pub(crate) const BINARIES: [Binary; 4] = [SERVER, VMM, FSD, AGENT];
 
+/// The CRI server as it is tested: with overflow checks, and built from what unit tests were.
+pub(crate) const TESTED_SERVER: Binary = Binary {
+    profile: "dev",
+    ..SERVER
+};
+
 pub(crate) fn run() -> Result<()> {
+    build(&BINARIES)
+}
+
+/// All of them as they are tested.
+pub(crate) fn for_tests() -> Result<()> {
+    build(&[TESTED_SERVER, VMM, FSD, AGENT])
+}
+
+fn build(binaries: &[Binary]) -> Result<()> {
     debian::install(&NATIVE_PACKAGES)?;
-    BINARIES.iter().try_for_each(Binary::build)
+    binaries.iter().try_for_each(Binary::build)
 }
 
 impl Binary {
@@ -80,9 +95,13 @@ impl Binary {
 
     /// Where cargo puts it in the checkout at `root`.
     pub(crate) fn path_in(&self, root: &Path) -> PathBuf {
+        let profile = match self.profile {
+            "dev" => "debug",
+            profile => profile,
+        };
         let dir = match self.linking {
-            Linking::Dynamic => PathBuf::from(self.profile),
-            Linking::Static => PathBuf::from(TARGET).join(self.profile),
+            Linking::Dynamic => PathBuf::from(profile),
+            Linking::Static => PathBuf::from(TARGET).join(profile),
         };
         root.join("target").join(dir).join(self.name)
     }

@@ -53,7 +53,7 @@ fn try_boot(
     dir.clear()?;
     let products = products::all()?;
     fs::write(dir.file(FINGERPRINTS), products::fingerprints(&products)?)?;
-    let products = [&products, extra].concat();
+    let products = products::with(products, extra);
     products::make_disk(&products, &dir.file("staging"), &dir.file("products.erofs"))?;
     qemu::start(&dir, image, memory_mib, lifetime)?;
     let channel = Channel::connect(dir)?;

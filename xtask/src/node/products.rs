@@ -3,6 +3,7 @@
 //! A node gets it on a read-only EROFS disk of its own when it boots (half a second to make, nothing
 //! to copy inside), with a writable overlay on top, so that later builds can be pushed over it.
 
+use crate::build::Binary;
 use crate::guest;
 use crate::{build, debian, process, repository};
 use anyhow::{Context, Result};
@@ -26,6 +27,11 @@ impl Product {
     /// `path` is relative to [`MOUNT_POINT`].
     pub(crate) fn new(source: PathBuf, path: String) -> Self {
         Self { source, path }
+    }
+
+    /// A binary of ours, where the node expects it.
+    pub(crate) fn of_binary(binary: &Binary) -> Self {
+        Self::new(binary.path(), format!("bulkhead/bin/{}", binary.name))
     }
 
     pub(crate) fn source(&self) -> &Path {
@@ -57,14 +63,15 @@ impl Product {
 pub(crate) fn all() -> Result<Vec<Product>> {
     let root = repository::root();
     let mut products = Vec::new();
-    let mut add = |source: PathBuf, path: String| {
-        if source.exists() {
-            products.push(Product { source, path });
+    let mut add_product = |product: Product| {
+        if product.source.exists() {
+            products.push(product);
         }
     };
-    for binary in build::BINARIES {
-        add(binary.path(), format!("bulkhead/bin/{}", binary.name));
-    }
+    build::BINARIES
+        .iter()
+        .for_each(|binary| add_product(Product::of_binary(binary)));
+    let mut add = |source: PathBuf, path: String| add_product(Product::new(source, path));
     for (series, _) in guest::SERIES {
         for file in ["vmlinux", "initramfs.cpio", "release"] {
             let source = root.join("target/guest").join(series).join(file);
@@ -86,6 +93,13 @@ pub(crate) fn all() -> Result<Vec<Product>> {
     }
     add(root.join("target/registry"), "registry".to_owned());
     Ok(products)
+}
+
+/// `products`, where those of `extra` stand in for what has the same path.
+pub(crate) fn with(mut products: Vec<Product>, extra: &[Product]) -> Vec<Product> {
+    products.retain(|product| !extra.iter().any(|extra| extra.path == product.path));
+    products.extend_from_slice(extra);
+    products
 }
 
 /// Those of `products` that are not as `fingerprints`, the text of an earlier call, had them.

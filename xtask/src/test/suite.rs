@@ -2,7 +2,7 @@
 
 use super::tally::Tally;
 use crate::node::{self, Died, OwnedNode, Product};
-use crate::process;
+use crate::{build, process};
 use anyhow::{Context, Result};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -147,7 +147,8 @@ pub(super) fn run_in_nodes(suites: &[Suite]) -> Tally {
     longest_first.sort_by_key(|suite| !suite.has_machines());
     let queue = Mutex::new(VecDeque::from(longest_first));
     let next = || queue.lock().map_or(None, |mut queue| queue.pop_front());
-    let products: Vec<Product> = suites.iter().flat_map(Suite::products).collect();
+    let mut products: Vec<Product> = suites.iter().flat_map(Suite::products).collect();
+    products.push(Product::of_binary(&build::TESTED_SERVER));
     let work = |number: usize| {
         let mut tally = Tally::default();
         while let Some(suite) = next() {
