@@ -20,8 +20,9 @@ const NODES_PER_SUITE: u32 = 3;
 /// CPU for so long that its own kernel complains. More are not the node's fault.
 const TRIED_AGAIN: usize = 2;
 
-/// Nothing in a suite takes so long that is not stuck.
+/// Nothing in a suite takes so long that is not stuck, unless somebody asks for many pods.
 const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
+const TIME_LIMIT_OF_MANY_PODS: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// In e2e, the tests of containers in machines: half of those with machines, which take long.
 const CONTAINERS_OF_MACHINES: &str = "containers::kvm::";
@@ -105,11 +106,13 @@ impl Suite {
     fn script(&self) -> Result<String> {
         let program = self.program().context("a suite has a test program")?;
         let mut script = String::from("cd /root; export RUST_BACKTRACE=1 RUST_LIB_BACKTRACE=0; ");
+        let mut limit = TIME_LIMIT;
         if let Some(pods) = std::env::var(PODS)
             .ok()
             .filter(|pods| pods.parse::<u32>().is_ok())
         {
             script += &format!("export {PODS}={pods}; ");
+            limit = TIME_LIMIT_OF_MANY_PODS;
         }
         // Tests know the crate's binaries by where cargo built them.
         for binary in self.programs.iter().filter(|path| *path != program) {
@@ -125,7 +128,7 @@ impl Suite {
                 "setsid --fork /usr/local/bin/bulkhead serve > {SERVER_LOG} 2>&1 < /dev/null; "
             );
         }
-        let (limit, arguments) = (TIME_LIMIT.as_secs(), self.arguments.join(" "));
+        let (limit, arguments) = (limit.as_secs(), self.arguments.join(" "));
         script += &format!(
             "timeout --kill-after=10 {limit} /opt/tests/{} --test-threads=1 {arguments} 2>&1",
             name(program)
