@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn node_tests(options: &Options) -> Result<Tally> {
     let mut tally = Tally::default();
     let suites = privileged::build(&options.suites, options.filter.as_deref())?;
-    build::for_tests()?;
+    build::beside_server()?;
     guest::run(&guest::Options::default())?;
     images::run()?;
     tally.add(suite::run_in_nodes(&suites));

@@ -1,5 +1,6 @@
 //! Running test programs in nodes, two side by side where there are as many suites.
 
+use super::privileged::is_test;
 use super::tally::Tally;
 use crate::node::{self, Died, OwnedNode, Product};
 use crate::{build, process};
@@ -82,11 +83,8 @@ impl Suite {
         }
     }
 
-    /// The test program: cargo puts it into `deps/`, and binaries beside that.
     fn program(&self) -> Option<&PathBuf> {
-        self.programs
-            .iter()
-            .find(|path| path.parent().is_some_and(|dir| dir.ends_with("deps")))
+        self.programs.iter().find(|path| is_test(path))
     }
 
     /// Machines in a node take most of the time.
