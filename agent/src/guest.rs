@@ -4,6 +4,7 @@ pub(crate) mod clock;
 pub(crate) mod cpus;
 pub(crate) mod disks;
 mod kernel;
+mod kernel_log;
 pub(crate) mod memory;
 pub(crate) mod modules;
 pub(crate) mod mounts;
@@ -149,6 +150,7 @@ fn serve((listener, sigchld): (OwnedFd, OwnedFd)) -> Result<(), AnyError> {
         let reaper = Arc::new(Reaper::default());
         let agent = Agent::new(Mode::Guest, Arc::clone(&reaper));
         tracing::info!(build = crate::mode::version(), "agent started");
+        tokio::spawn(kernel_log::forward());
         tokio::select! {
             failed = reaper.run(sigchld) => Ok(failed?),
             () = rpc::serve(&agent, || listener.accept()) => Ok(()),

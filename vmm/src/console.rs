@@ -1,9 +1,12 @@
-//! What the guest writes to its serial console: the last of it, in a file of bounded size.
+//! What a guest's kernel says, on its serial console and by way of its agent: the last of it, in a file of
+//! bounded size.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use vmm_devices::host_warn;
 
@@ -12,19 +15,50 @@ const LINE: usize = 1024;
 /// Least limit: below it the oldest output would go line by line.
 const LEAST_LIMIT: u64 = 8 * 1024;
 
-/// Keeps the newest output. The file is plain text at all times, never longer than the limit; when it is
-/// full, the older half goes.
+/// One of those that write to the file. Their lines do not mix.
 #[derive(Debug)]
 pub(crate) struct Console {
-    file: File,
-    limit: u64,
-    len: u64,
+    kept: Arc<Mutex<Kept>>,
     line: Vec<u8>,
 }
 
 impl Console {
     /// Writes to `file`, which is emptied. It must be open for reading and writing.
     pub(crate) fn new(file: File, limit_bytes: u64) -> io::Result<Self> {
+        let kept = Kept::new(file, limit_bytes)?;
+        Ok(Self::on(Arc::new(Mutex::new(kept))))
+    }
+
+    /// Another one that writes to the same file.
+    pub(crate) fn another(&self) -> Self {
+        Self::on(Arc::clone(&self.kept))
+    }
+
+    fn on(kept: Arc<Mutex<Kept>>) -> Self {
+        Self {
+            kept,
+            line: Vec::with_capacity(LINE),
+        }
+    }
+
+    fn write_line(&mut self) -> io::Result<()> {
+        let written = self.kept.lock().append(&self.line);
+        self.line.clear();
+        written
+    }
+}
+
+/// Keeps the newest output. The file is plain text at all times, never longer than the limit; when it is
+/// full, the older half goes.
+#[derive(Debug)]
+struct Kept {
+    file: File,
+    limit: u64,
+    len: u64,
+}
+
+impl Kept {
+    fn new(file: File, limit_bytes: u64) -> io::Result<Self> {
         // An appending file would ignore where we write to.
         let flags = fcntl_getfl(&file)?;
         fcntl_setfl(&file, flags - OFlags::APPEND)?;
@@ -33,21 +67,19 @@ impl Console {
             file,
             limit: limit_bytes.max(LEAST_LIMIT),
             len: 0,
-            line: Vec::with_capacity(LINE),
         })
     }
 
-    fn write_line(&mut self) -> io::Result<()> {
-        if self.line.is_empty() {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if line.is_empty() {
             return Ok(());
         }
-        let new = self.line.len() as u64;
+        let new = line.len() as u64;
         if self.len + new > self.limit {
             self.forget_older_half()?;
         }
-        self.file.write_all_at(&self.line, self.len)?;
+        self.file.write_all_at(line, self.len)?;
         self.len += new;
-        self.line.clear();
         Ok(())
     }
 
@@ -76,7 +108,6 @@ impl Write for Console {
                 && let Err(error) = self.write_line()
             {
                 host_warn!(%error, "console output is lost");
-                self.line.clear();
             }
         }
         Ok(bytes.len())
@@ -123,6 +154,16 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_two_writers_do_not_mix() {
+        let (mut serial, path, _dir) = console(1 << 20);
+        let mut agent = serial.another();
+        serial.write_all(b"panic").unwrap();
+        agent.write_all(b"boot\n").unwrap();
+        serial.write_all(b"ked\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"boot\npanicked\n");
+    }
+
+    #[test]
     fn the_oldest_output_goes_first() {
         let (mut console, path, _dir) = console(LEAST_LIMIT);
         for number in 0..10_000 {
@@ -154,12 +195,11 @@ mod tests {
             .write(true)
             .open("/dev/full")
             .unwrap();
-        let mut console = Console {
+        let mut console = Console::on(Arc::new(Mutex::new(Kept {
             file,
             limit: LEAST_LIMIT,
             len: 0,
-            line: Vec::new(),
-        };
+        })));
         console.write_all(b"lost\nalso lost\n").unwrap();
     }
 }

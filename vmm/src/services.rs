@@ -1,14 +1,19 @@
 //! What a guest can reach of this process, by port.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
+use crate::console::Console;
 use crate::log::{self, LogEnd, Logs};
 use crate::milestone::Milestone;
 use crate::vsock::{Connect, HostEnd, READY_PORT};
 
-/// The two services: being told that the agent is ready, and taking containers' output.
-pub(crate) fn for_guest(logs: &Arc<Logs>, ready: &Arc<Milestone<()>>) -> Connect {
+/// The guest's port for what its kernel has to say. A serial port takes every byte by itself, which
+/// costs a guest more time than all else that it does while booting.
+const KERNEL_LOG_PORT: u32 = 1026;
+
+/// The services: being told that the agent is ready, and taking containers' output and the kernel's.
+pub(crate) fn for_guest(logs: &Arc<Logs>, ready: &Arc<Milestone<()>>, console: Console) -> Connect {
     let (logs, ready) = (Arc::clone(logs), Arc::clone(ready));
     Box::new(move |port| match port {
         READY_PORT => {
@@ -16,6 +21,7 @@ pub(crate) fn for_guest(logs: &Arc<Logs>, ready: &Arc<Milestone<()>>) -> Connect
             Some(Box::new(Silence))
         }
         log::PORT => Some(Box::new(LogEnd::new(Arc::clone(&logs)))),
+        KERNEL_LOG_PORT => Some(Box::new(KernelLog(console.another()))),
         _ => None,
     })
 }
@@ -33,18 +39,55 @@ impl HostEnd for Silence {
     }
 }
 
+/// An end whose lines go where those of the serial console go.
+struct KernelLog(Console);
+
+impl HostEnd for KernelLog {
+    fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Read;
+
     use super::*;
 
     #[test]
     fn a_guest_that_connects_to_the_ready_port_is_ready() {
         let ready = Arc::new(Milestone::new().unwrap());
-        let mut connect = for_guest(&Arc::default(), &ready);
+        let (file, _) = console_file();
+        let console = Console::new(file, 0).unwrap();
+        let mut connect = for_guest(&Arc::default(), &ready, console);
         assert!(connect(log::PORT).is_some());
         assert!(!ready.is_reached());
         assert!(connect(READY_PORT).is_some());
         assert!(ready.is_reached());
         assert!(connect(22).is_none());
+    }
+
+    #[test]
+    fn what_the_kernel_says_is_kept_with_the_console() {
+        let ready = Arc::new(Milestone::new().unwrap());
+        let (file, mut read) = console_file();
+        let console = Console::new(file, 0).unwrap();
+        let mut connect = for_guest(&Arc::default(), &ready, console);
+        let mut end = connect(KERNEL_LOG_PORT).unwrap();
+        assert_eq!(end.write(b"[    0.000000] Linux\nrest").unwrap(), 25);
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "[    0.000000] Linux\n");
+    }
+
+    /// A file that is gone with its descriptors, and another look at it.
+    fn console_file() -> (File, File) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        (file.reopen().unwrap(), file.into_file())
     }
 }

@@ -12,6 +12,10 @@ pub const AGENT_PORT: u32 = 1024;
 /// vsock port of the host on which the VMM takes the output of containers.
 pub const LOG_PORT: u32 = 1025;
 
+/// vsock port of the host on which the VMM takes what the guest's kernel says: plain lines. Older ones
+/// refuse the connection.
+pub const KERNEL_LOG_PORT: u32 = 1026;
+
 /// Most bytes of one message either way.
 pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 

@@ -83,7 +83,7 @@ async fn a_guest_that_panics_costs_its_own_pod_only() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_verbose_status_explains_the_size_of_a_machine() -> Result<()> {
+async fn an_operator_sees_the_size_of_a_machine_and_its_boot_messages() -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
     let pod = runtime.run_pod("kvm", &pod_config("size")).await?;
     let request = PodSandboxStatusRequest {
@@ -98,5 +98,26 @@ async fn the_verbose_status_explains_the_size_of_a_machine() -> Result<()> {
         .info;
     let text = format!("{info:?}");
     assert!(text.contains("256 MiB = 128 ("), "{text}");
+    shows_boot_messages(&pod.id).await?;
     pod.finish().await
+}
+
+/// Its kernel's first and later words, in their order. The agent passes them on, which takes a moment.
+async fn shows_boot_messages(pod: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let shown = std::process::Command::new("/usr/local/bin/bulkhead")
+            .args(["console", pod])
+            .output()?;
+        let text = String::from_utf8_lossy(&shown.stdout);
+        let (first, later) = (
+            text.find("Linux version "),
+            text.find("Run /init as init process"),
+        );
+        if first.is_some() && first < later {
+            return Ok(());
+        }
+        assert!(Instant::now() < deadline, "{shown:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -13,8 +13,10 @@ use crate::{Error, Kind, Resources, Result, SandboxSpec};
 const MIB: u64 = 1 << 20;
 
 /// What every guest kernel is told.
-const KERNEL_PARAMS: [&str; 6] = [
+const KERNEL_PARAMS: [&str; 7] = [
     "console=ttyS0",
+    // Each byte there ends in the VMM, twice. What is no error comes by way of the agent.
+    "quiet",
     // A guest that panics is over; it resets, and the VMM tells.
     "panic=-1",
     // There is one serial port, and looking for three more takes time.

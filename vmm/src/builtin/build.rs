@@ -55,8 +55,9 @@ pub(super) fn build(
     )?;
     write_firmware(&memory, vcpus)?;
     let vm = kvm.create_vm(memory)?;
-    let buses = make_buses(&vm, spec, files, &surroundings)?;
-    let parts = make_parts(&vm, &buses, spec, files, &surroundings)?;
+    let console = open_console(spec, files)?;
+    let buses = make_buses(&vm, console.another(), &surroundings)?;
+    let parts = make_parts(&vm, &buses, spec, files, console, &surroundings)?;
     let vcpus = make_vcpus(kvm, &vm, vcpus, entry, &buses)?;
     Ok(Builtin {
         state: MachineState::Created,
@@ -94,16 +95,11 @@ fn write_firmware(memory: &GuestMemoryMmap, vcpus: u8) -> Result<(), BuildError>
 }
 
 /// Both buses, with what is on the port bus.
-fn make_buses(
-    vm: &Vm,
-    spec: &MachineSpec,
-    files: &Files,
-    surroundings: &Surroundings,
-) -> Result<Buses, BuildError> {
+fn make_buses(vm: &Vm, console: Console, surroundings: &Surroundings) -> Result<Buses, BuildError> {
     let ports = Arc::new(Bus::new());
     let power = Power::new(Arc::clone(&surroundings.end));
     ports.insert(layout::SLEEP_PORT.into(), power::PORTS, shared(power))?;
-    let serial = make_serial(vm, spec, files)?;
+    let serial = make_serial(vm, console)?;
     ports.insert(layout::SERIAL_PORTS.start.into(), 8, serial)?;
     Ok(Buses {
         ports,
@@ -111,9 +107,12 @@ fn make_buses(
     })
 }
 
-fn make_serial(vm: &Vm, spec: &MachineSpec, files: &Files) -> Result<SharedDevice, BuildError> {
+fn open_console(spec: &MachineSpec, files: &Files) -> Result<Console, BuildError> {
     let file = files.file("console", spec.console)?;
-    let console = Console::new(file, spec.console_limit_bytes).map_err(BuildError::Console)?;
+    Console::new(file, spec.console_limit_bytes).map_err(BuildError::Console)
+}
+
+fn make_serial(vm: &Vm, console: Console) -> Result<SharedDevice, BuildError> {
     let interrupt = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK)
         .map_err(io_error("make the serial port's interrupt"))?;
     vm.bind_interrupt(&interrupt, layout::SERIAL_GSI)?;
@@ -130,6 +129,7 @@ fn make_parts(
     buses: &Buses,
     spec: &MachineSpec,
     files: &Files,
+    console: Console,
     surroundings: &Surroundings,
 ) -> Result<Parts, BuildError> {
     let mut parts = Parts {
@@ -140,7 +140,7 @@ fn make_parts(
         devices: BTreeMap::new(),
         has_fs: false,
     };
-    let vsock = make_vsock(spec, files, surroundings)?;
+    let vsock = make_vsock(spec, files, console, surroundings)?;
     let own = |device| move |source| BuildError::Own { device, source };
     parts
         .plug(Box::new(vsock), Thread::Io, None)
@@ -198,10 +198,11 @@ fn start_threads(spec: &MachineSpec, surroundings: &Surroundings) -> Result<Thre
 fn make_vsock(
     spec: &MachineSpec,
     files: &Files,
+    console: Console,
     surroundings: &Surroundings,
 ) -> Result<Vsock, BuildError> {
     let listener = files.fd("vsock.listener", spec.vsock.listener)?;
-    let connect = services::for_guest(&surroundings.logs, &surroundings.ready);
+    let connect = services::for_guest(&surroundings.logs, &surroundings.ready, console);
     Mux::new(listener, connect)
         .and_then(|mux| Vsock::new(GUEST_CID, Box::new(mux)))
         .map_err(io_error("set streams between host and guest up"))

@@ -28,7 +28,7 @@ fn a_plan_becomes_a_machine() {
     let planned = Planned::new(&config, 4, spec()).unwrap();
     let machine = planned.machine(&config, Vec::new());
     assert_eq!((machine.vcpus, machine.memory_mib), (4, 256));
-    assert!(machine.cmdline.starts_with("console=ttyS0 panic=-1 "));
+    assert!(machine.cmdline.starts_with("console=ttyS0 quiet panic=-1 "));
     assert!(machine.cmdline.ends_with(" quiet"));
     assert_eq!(machine.console_limit_bytes, 256 << 10);
     assert_eq!(planned.cgroup.path(), "/bulkhead/p1");

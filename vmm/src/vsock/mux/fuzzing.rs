@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::console::Console;
 use crate::milestone::Milestone;
 use crate::services;
 
@@ -25,7 +26,9 @@ impl Streams {
         let address = SocketAddr::from_abstract_name(format!("fuzzing-{process}-{count}"))?;
         let listener = UnixListener::bind_addr(&address)?;
         let ready = Arc::new(Milestone::new()?);
-        let connect = services::for_guest(&Arc::default(), &ready);
+        let file = rustix::fs::memfd_create("console", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let console = Console::new(file.into(), 0)?;
+        let connect = services::for_guest(&Arc::default(), &ready, console);
         Ok(Self {
             mux: Mux::new(listener.into(), connect)?,
             address,
