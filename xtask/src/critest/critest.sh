@@ -15,7 +15,7 @@ if [ -n "$verbose" ]; then
 else
     while kill -0 $critest 2> /dev/null; do
         sleep 20
-        echo "critest: $(grep -c '^  *\(•\|\[It\]\)\|^•' /tmp/critest.log) specs so far"
+        echo "critest: $(grep -o '•' /tmp/critest.log | wc -l) specs so far"
     done
 fi
 wait $critest
