@@ -44,9 +44,9 @@ impl Workload {
         let first = PORTS + PORTS_EACH * u16::try_from(index)?;
         let (source, sink, echo) = (first, first + 1, first + 2);
         let script = format!(
-            "nc -lk -p {source} -e sh -c 'dd if=/dev/zero bs=64k count={} 2>/dev/null' & \
-             nc -lk -p {sink} -e sh -c 'cat >/dev/null; echo done' & \
-             nc -lk -p {echo} -e cat & \
+            "nc -ll -p {source} -e sh -c 'dd if=/dev/zero bs=64k count={} 2>/dev/null' & \
+             nc -ll -p {sink} -e sh -c 'cat >/dev/null; echo done' & \
+             nc -ll -p {echo} -e cat & \
              exec sleep 1000000",
             mib * 16
         );

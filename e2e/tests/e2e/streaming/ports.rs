@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use e2e::runtime::{Pod, Runtime, SOCKET, container_config, pod_config};
-use e2e::spdy::Connection;
+use e2e::spdy::{Connection, Frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::PATIENCE;
 
-/// Where the pod sends everything back, over IPv4 and over IPv6.
-const ECHO_V4: u16 = 8081;
-const ECHO_V6: u16 = 8082;
+/// Where the pod sends everything back.
+const ECHO: u16 = 8081;
+/// Where it serves a file, over one stack each.
+const FILE: [(&str, u16); 2] = [("127.0.0.1", 8084), ("[::1]", 8082)];
 /// Where nobody listens.
 const CLOSED: u16 = 8083;
 /// Of this machine, for crictl.
@@ -27,9 +28,11 @@ under_every_handler!(ports_of_a_pod_are_as_near_as_those_of_the_node);
 async fn ports_of_a_pod_are_as_near_as_those_of_the_node(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
     let mut pod = runtime.run_pod(handler, &pod_config("ports")).await?;
-    let script = format!(
-        "nc -lk -s 127.0.0.1 -p {ECHO_V4} -e cat & nc -lk -s ::1 -p {ECHO_V6} -e cat & sleep 1000"
-    );
+    let mut script = format!("echo a file > /tmp/file; nc -ll -p {ECHO} -e cat & ");
+    for (host, port) in FILE {
+        script += &format!("httpd -p {host}:{port} -h /tmp; ");
+    }
+    script += "sleep 1000";
     pod.start(&container_config("c", &["sh", "-c", &script]))
         .await?;
     let url = pod.ports_url(&[]).await?;
@@ -41,31 +44,49 @@ async fn ports_of_a_pod_are_as_near_as_those_of_the_node(handler: &str) -> Resul
     pod.finish().await
 }
 
-/// It takes a moment until somebody listens in the pod.
 async fn both_stacks_answer(client: &mut Connection) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    for (index, port) in [ECHO_V4, ECHO_V6].into_iter().enumerate() {
-        let mut attempt = 0;
-        loop {
-            let streams = client.open_port(port, 1000 * (index + 1) + attempt).await?;
-            client.send(streams.data, b"there and back").await?;
-            // What the port still says after our end is what a half-close is for.
-            client.finish(streams.data).await?;
-            let said = client.collect(&[streams.data, streams.error]).await?;
-            match said.get(&streams.error).filter(|error| !error.is_empty()) {
-                None => {
-                    assert_eq!(said[&streams.data], b"there and back");
-                    break;
-                }
-                Some(error) if Instant::now() > deadline => {
-                    bail!("port {port}: {}", String::from_utf8_lossy(error));
-                }
-                Some(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-            attempt += 1;
-        }
+    for (number, (host, port)) in FILE.into_iter().enumerate() {
+        let said = ask(
+            client,
+            port,
+            1000 * (number + 1),
+            b"GET /file HTTP/1.0\r\n\r\n",
+        )
+        .await?;
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.ends_with("\r\n\r\na file\n"), "{host}: {said}");
     }
+    // What the port still says after our end is what a half-close is for.
+    let said = ask(client, ECHO, 3000, b"there and back").await?;
+    assert_eq!(said, b"there and back");
     Ok(())
+}
+
+/// What a port answers. It takes a moment until somebody listens in the pod.
+async fn ask(
+    client: &mut Connection,
+    port: u16,
+    mut number: usize,
+    what: &[u8],
+) -> Result<Vec<u8>> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let streams = client.open_port(port, number).await?;
+        client.send(streams.data, what).await?;
+        client.finish(streams.data).await?;
+        let mut said = client.collect(&[streams.data, streams.error]).await?;
+        match said
+            .remove(&streams.error)
+            .filter(|error| !error.is_empty())
+        {
+            None => return Ok(said.remove(&streams.data).unwrap_or_default()),
+            Some(error) if Instant::now() > deadline => {
+                bail!("port {port}: {}", String::from_utf8_lossy(&error));
+            }
+            Some(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+        number += 1;
+    }
 }
 
 async fn a_refusal_is_told_and_ends_nothing_else(client: &mut Connection) -> Result<()> {
@@ -79,12 +100,17 @@ async fn a_refusal_is_told_and_ends_nothing_else(client: &mut Connection) -> Res
     Ok(())
 }
 
+/// All are open at once, each with bytes of its own under way in both directions.
 async fn many_share_a_connection(client: &mut Connection) -> Result<()> {
+    let text = |number: usize| format!("this is number {number};").repeat(200);
     let mut all = Vec::new();
     for number in 0..MANY {
-        all.push(client.open_port(ECHO_V4, 100 + number).await?);
+        let streams = client.open_port(ECHO, 100 + number).await?;
+        client.send(streams.data, b"?").await?;
+        // The echo takes few strangers at a time.
+        while client.next().await? != Some(Frame::Data(streams.data, false)) {}
+        all.push(streams);
     }
-    let text = |number: usize| format!("this is number {number};").repeat(200);
     for (number, streams) in all.iter().enumerate() {
         client.send(streams.data, text(number).as_bytes()).await?;
     }
@@ -113,7 +139,7 @@ async fn crictl_forwards_as_well(pod: &Pod) -> Result<()> {
             "port-forward",
             &pod.id,
         ])
-        .arg(format!("{LOCAL}:{ECHO_V4}"))
+        .arg(format!("{LOCAL}:{ECHO}"))
         .stdout(Stdio::null())
         .spawn();
     let _crictl = Running(crictl.context("start crictl")?);

@@ -34,7 +34,7 @@ under_every_handler!(sessions_that_are_dropped_at_any_moment_leave_nothing);
 async fn sessions_that_are_dropped_at_any_moment_leave_nothing(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
     let mut pod = runtime.run_pod(handler, &pod_config("soak")).await?;
-    let script = format!("nc -lk -s 127.0.0.1 -p {ECHO} -e cat & while :; do cat; sleep 1; done");
+    let script = format!("nc -ll -p {ECHO} -e cat & while :; do cat; sleep 1; done");
     let mut config = container_config("c", &["sh", "-c", &script]);
     config.stdin = true;
     let mut container = pod.start(&config).await?;
