@@ -9,6 +9,7 @@ pub mod images;
 pub mod machines;
 pub mod memory;
 pub mod pods;
+pub mod stream;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ pub async fn run(part: &str, setup: &Setup) -> Result<()> {
         "machines" => machines::measure(setup).await,
         "images" => images::measure(setup).await,
         "memory" => memory::measure(setup).await,
+        "stream" => stream::measure(setup).await,
         _ => bail!("no part is called {part}"),
     }
 }

@@ -8,8 +8,14 @@ pub mod debian;
 pub mod image;
 pub mod images;
 pub mod large_image;
+#[cfg(feature = "privileged")]
+pub mod process;
 pub mod registry;
 #[cfg(feature = "privileged")]
 pub mod runtime;
 #[cfg(feature = "privileged")]
 pub mod server;
+#[cfg(feature = "privileged")]
+pub mod spdy;
+#[cfg(feature = "privileged")]
+pub mod terminal;

@@ -3,6 +3,8 @@
 //! The types are those of the k8s-cri crate, which is not made from our definitions: a field that we
 //! got wrong fails here.
 
+mod urls;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ use k8s_cri::v1::{
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
+
+pub use urls::Streams;
 
 /// Where the server under test listens.
 pub const SOCKET: &str = "/run/bulkhead/bulkhead.sock";

@@ -10,6 +10,7 @@ mod figures;
 mod record;
 
 use crate::node::{self, OwnedNode};
+use crate::tools::peers;
 use crate::{build, guest, images, process, table};
 use anyhow::{Context, Result, bail};
 use before::Before;
@@ -41,6 +42,8 @@ enum Part {
     Images,
     /// Memory per pod: ours against containerd.
     Memory,
+    /// Exec and port-forward, how much a second and how soon: ours against containerd.
+    Stream,
 }
 
 impl Part {
@@ -50,6 +53,7 @@ impl Part {
             Self::Machines => "machines",
             Self::Images => "images",
             Self::Memory => "memory",
+            Self::Stream => "stream",
         }
     }
 
@@ -57,7 +61,7 @@ impl Part {
     fn samples(self) -> u32 {
         match self {
             Self::Pods => 8,
-            Self::Machines => 3,
+            Self::Machines | Self::Stream => 3,
             Self::Images | Self::Memory => 2,
         }
     }
@@ -73,6 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         parts => parts,
     };
     let mut products = vec![client::build()?];
+    products.extend(peers::build()?);
     if parts.contains(&Part::Images) {
         products.extend(client::large_image()?);
     }

@@ -19,6 +19,9 @@ const NOT_FOR_MACHINES: &str =
 /// The spec that names its image by a digest, whose bytes only its own registry has.
 const NOT_OFFLINE: &str = "public image with digest";
 
+/// How critest is told to stream over WebSocket.
+const WEBSOCKET: &str = "-websocket-exec -websocket-attach -websocket-portforward";
+
 /// What to run.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -31,6 +34,9 @@ pub(crate) struct Options {
     /// Leave out specs that match this regular expression.
     #[arg(long)]
     skip: Option<String>,
+    /// Stream over WebSocket instead of SPDY.
+    #[arg(long)]
+    websocket: bool,
     /// Show critest's own output as it runs.
     #[arg(long)]
     verbose: bool,
@@ -60,6 +66,7 @@ fn script(options: &Options) -> String {
     set("handler", &options.handler);
     set("focus", options.focus.as_deref().unwrap_or_default());
     set("skip", &skip.join("|"));
+    set("transport", if options.websocket { WEBSOCKET } else { "" });
     set("verbose", if options.verbose { "yes" } else { "" });
     set("summary", SUMMARY);
     script + SCRIPT
@@ -75,6 +82,7 @@ mod tests {
             handler: handler.to_owned(),
             focus: None,
             skip: None,
+            websocket: false,
             verbose: false,
         };
         assert!(script(&options("kvm")).contains("HostPID"));

@@ -7,7 +7,7 @@ mod privileged;
 mod suite;
 mod tally;
 
-use crate::{build, debian, guest, images, process};
+use crate::{build, debian, guest, images, process, tools};
 use anyhow::Result;
 use clap::Args;
 use std::process::ExitCode;
@@ -53,6 +53,8 @@ fn node_tests(options: &Options) -> Result<Tally> {
     build::beside_server()?;
     guest::run(&guest::Options::default())?;
     images::run()?;
+    // A terminal is tested through crictl.
+    tools::run()?;
     tally.add(suite::run_in_nodes(&suites));
     Ok(tally)
 }

@@ -7,6 +7,7 @@ use cri_api::v1::{
     RuntimeCondition, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeStatus,
     StatusRequest, StatusResponse,
 };
+use cri_streaming::StreamingServer;
 use serde_json::json;
 
 use crate::CriServer;
@@ -96,6 +97,7 @@ fn info(server: &CriServer, handlers: &[HandlerStatus]) -> BTreeMap<String, Stri
             (handler.name.as_str(), state)
         })
         .collect();
+    let streaming = server.streaming.get().map(StreamingServer::counts);
     [
         ("config", config.to_string()),
         ("handlers", json!(states).to_string()),
@@ -103,6 +105,7 @@ fn info(server: &CriServer, handlers: &[HandlerStatus]) -> BTreeMap<String, Stri
             "network",
             json!(server.network.readiness().message).to_string(),
         ),
+        ("streaming", json!(streaming).to_string()),
     ]
     .map(|(name, value)| (name.to_string(), value))
     .into()

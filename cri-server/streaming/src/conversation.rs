@@ -21,6 +21,9 @@ pub(crate) trait Talk: Send {
     /// Sends what the session has to say, until the session is over and all of it is sent.
     fn talk(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 
+    /// Answers what the client asks once all is sent, for as long as it is polled or until it can't.
+    fn answer(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+
     /// Says in the words of the protocol that this was all, and closes our side.
     fn part(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 }
@@ -83,22 +86,31 @@ async fn exchange<V, T: Talk>(
         Ok(()) => Ending::ClientGone,
         Err(violation) => Ending::Violation(violation),
     };
-    let mut talk = pin!(talker.talk());
-    let outcome = tokio::select! {
-        outcome = session => outcome,
-        result = listen.as_mut() => return heard(result),
-        _ = talk.as_mut() => return Ending::ClientGone,
+    let outcome = {
+        let mut talk = pin!(talker.talk());
+        let outcome = tokio::select! {
+            outcome = session => outcome,
+            result = listen.as_mut() => return heard(result),
+            _ = talk.as_mut() => return Ending::ClientGone,
+        };
+        // The client may be slow to read what is left; only idleness ends that.
+        tokio::select! {
+            sent = talk => if sent.is_err() { return Ending::ClientGone },
+            result = listen.as_mut() => return heard(result),
+        }
+        outcome
     };
-    // The client may be slow to read what is left; only idleness ends that.
-    tokio::select! {
-        sent = talk => if sent.is_err() { return Ending::ClientGone },
-        result = listen.as_mut() => return heard(result),
-    }
     if outcome == Outcome::NoStreams {
         return Ending::NoStreams;
     }
-    // A client closes when it has everything. Whatever we said now could overtake what its reader has
-    // not got to yet.
-    let _ = tokio::time::timeout(limits.linger, listen).await;
+    // A client closes when it has everything. A goodbye of ours could overtake what its reader has not
+    // got to yet, so that all we do is to answer it.
+    let lingering = async {
+        tokio::select! {
+            _ = listen => {}
+            _ = talker.answer() => {}
+        }
+    };
+    let _ = tokio::time::timeout(limits.linger, lingering).await;
     Ending::Finished
 }

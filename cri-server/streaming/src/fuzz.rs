@@ -1,5 +1,7 @@
 //! Entries for fuzzers: each takes any bytes and must return, in bounded memory.
 
+mod connections;
+
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -7,6 +9,8 @@ use crate::resize::Sizes;
 use crate::spdy::frame::Decoder;
 use crate::spdy::header_block::{Headers, Inflater};
 use crate::websocket::Encoding;
+
+pub use connections::{spdy_connection, websocket_connection};
 
 /// `data` as the bytes of a SPDY connection, in pieces whose length the first byte says.
 pub fn spdy_frames(data: &[u8]) {

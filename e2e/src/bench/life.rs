@@ -82,7 +82,7 @@ impl Life {
         let mut client = self.side.runtime.runtime.clone();
         let request = CreateContainerRequest {
             pod_sandbox_id: self.pod_id.clone(),
-            config: Some(container(network)?),
+            config: Some(container(network, &WORKLOAD)?),
             sandbox_config: Some(self.config.clone()),
         };
         let call = client.create_container(request);
@@ -154,7 +154,8 @@ pub(super) fn tell_steps(side: &Side, steps: &[(&'static str, Duration)]) -> Res
     Ok(())
 }
 
-fn pod(network: NamespaceMode) -> Result<PodSandboxConfig> {
+/// A pod in this network.
+pub(super) fn pod(network: NamespaceMode) -> Result<PodSandboxConfig> {
     let mut config = pod_config("bench");
     let linux = config.linux.as_mut().context("linux")?;
     let security = linux.security_context.as_mut().context("security")?;
@@ -167,8 +168,9 @@ fn pod(network: NamespaceMode) -> Result<PodSandboxConfig> {
     Ok(config)
 }
 
-fn container(network: NamespaceMode) -> Result<ContainerConfig> {
-    let mut config = container_config("main", &WORKLOAD);
+/// A container of such a pod.
+pub(super) fn container(network: NamespaceMode, command: &[&str]) -> Result<ContainerConfig> {
+    let mut config = container_config("main", command);
     let linux = config.linux.as_mut().context("linux")?;
     let security = linux.security_context.as_mut().context("security")?;
     let namespaces = security.namespace_options.as_mut().context("namespaces")?;

@@ -21,9 +21,10 @@ const SETTLE: Duration = Duration::from_millis(500);
 pub(super) async fn measure(setup: &Setup) -> Result<()> {
     let ours = Server::ours(setup).await?;
     let containerd = Server::containerd().await?;
+    let with_crun = Server::containerd_with_crun().await?;
     let mut sides: Vec<Side> = ours.iter().map(|s| s.side("", "namespaced")).collect();
     sides.push(containerd.side("runc", "runc"));
-    sides.push(containerd.side("crun", "crun"));
+    sides.push(with_crun.side("crun", "crun"));
     for side in &sides {
         side.runtime.clone().pull(BUSYBOX).await?;
         // Not counted: what is read from disk for the first time, a pause image that is pulled.

@@ -14,9 +14,11 @@ use crate::runtime::{Runtime, SOCKET};
 /// How long an emulated node may take to bring a server up, or down.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const CONTAINERD_SOCKET: &str = "/run/bench/containerd.sock";
+/// Where the node has the containerd and runc that are measured.
+const PEERS: &str = "/opt/peers/bin";
+
 const CONTAINERD_CONFIG: &str = include_str!("servers/containerd.toml");
-const CONTAINERD_ROOT: &str = "/var/lib/bench/containerd";
+const OLD_CONTAINERD_CONFIG: &str = include_str!("servers/containerd-1.6.toml");
 
 const BEFORE_SOCKET: &str = "/run/before/bulkhead.sock";
 const BEFORE_CONFIG: &str = include_str!("servers/before.toml");
@@ -64,15 +66,35 @@ impl Server {
         Self::start("before", command, BEFORE_SOCKET, root).await
     }
 
-    /// Debian's containerd, with runc and crun as its runtimes.
+    /// containerd with runc, both as new as we know them.
     pub(super) async fn containerd() -> Result<Self> {
+        let (socket, root) = ("/run/bench/containerd.sock", "/var/lib/bench/containerd");
         let config = CONTAINERD_CONFIG
-            .replace("{socket}", CONTAINERD_SOCKET)
-            .replace("{root}", CONTAINERD_ROOT);
+            .replace("{socket}", socket)
+            .replace("{root}", root)
+            .replace("{programs}", PEERS);
         let path = write("/run/bench/containerd.toml", &config)?;
+        let mut command = Command::new(format!("{PEERS}/containerd"));
+        // Its shim is looked for like any program.
+        let others = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{PEERS}:{others}"));
+        command.args(["--config", path]);
+        Self::start("containerd", command, socket, root).await
+    }
+
+    /// Debian's containerd with crun: its crun is too old for a newer one.
+    pub(super) async fn containerd_with_crun() -> Result<Self> {
+        let (socket, root) = (
+            "/run/bench/containerd-1.6.sock",
+            "/var/lib/bench/containerd-1.6",
+        );
+        let config = OLD_CONTAINERD_CONFIG
+            .replace("{socket}", socket)
+            .replace("{root}", root);
+        let path = write("/run/bench/containerd-1.6.toml", &config)?;
         let mut command = Command::new("/usr/bin/containerd");
         command.args(["--config", path]);
-        Self::start("containerd", command, CONTAINERD_SOCKET, CONTAINERD_ROOT).await
+        Self::start("containerd-1.6", command, socket, root).await
     }
 
     async fn start(

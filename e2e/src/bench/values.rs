@@ -9,6 +9,7 @@ use std::time::Duration;
 pub(super) enum Unit {
     Milliseconds,
     Mebibytes,
+    MebibytesPerSecond,
     Processes,
 }
 
@@ -17,6 +18,7 @@ impl Unit {
         match self {
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
+            Self::MebibytesPerSecond => "MiB/s",
             Self::Processes => "processes",
         }
     }

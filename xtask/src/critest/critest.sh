@@ -1,5 +1,5 @@
-# Runs critest in the node and sums its report up by group. $handler, $focus, $skip, $verbose and
-# $summary are set above.
+# Runs critest in the node and sums its report up by group. $handler, $focus, $skip,
+# $transport, $verbose and $summary are set above.
 cd /root
 setsid --fork bulkhead serve > /var/log/bulkhead.log 2>&1 < /dev/null
 for _ in $(seq 100); do [ -S /run/bulkhead/bulkhead.sock ] && break; sleep 0.1; done
@@ -7,7 +7,7 @@ for _ in $(seq 100); do [ -S /run/bulkhead/bulkhead.sock ] && break; sleep 0.1; 
 echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
 
 critest -runtime-endpoint unix:///run/bulkhead/bulkhead.sock -runtime-handler "$handler" \
-    -ginkgo.focus "$focus" -ginkgo.skip "$skip" -ginkgo.json-report /tmp/critest.json \
+    $transport -ginkgo.focus "$focus" -ginkgo.skip "$skip" -ginkgo.json-report /tmp/critest.json \
     -ginkgo.timeout 3h -ginkgo.no-color > /tmp/critest.log 2>&1 &
 critest=$!
 if [ -n "$verbose" ]; then

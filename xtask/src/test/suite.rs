@@ -21,15 +21,20 @@ const NODES_PER_SUITE: u32 = 3;
 /// CPU for so long that its own kernel complains. More are not the node's fault.
 const TRIED_AGAIN: usize = 2;
 
-/// Nothing in a suite takes so long that is not stuck, unless somebody asks for many pods.
+/// Nothing in a suite takes so long that is not stuck, unless somebody asks for much.
 const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
-const TIME_LIMIT_OF_MANY_PODS: Duration = Duration::from_secs(3 * 60 * 60);
+const TIME_LIMIT_OF_MUCH: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// In e2e, the tests of containers in machines: half of those with machines, which take long.
 const CONTAINERS_OF_MACHINES: &str = "containers::kvm::";
 
-/// How many pods the tests for leaks make, if set; handed on into the node.
-const PODS: &str = "BULKHEAD_E2E_PODS";
+/// How many pods the tests for leaks make, how many sessions are dropped, and how much is streamed, if
+/// set; handed on into the node.
+const AMOUNTS: [&str; 3] = [
+    "BULKHEAD_E2E_PODS",
+    "BULKHEAD_E2E_SESSIONS",
+    "BULKHEAD_E2E_MIB",
+];
 
 /// Where a server under test writes its log, in the node.
 const SERVER_LOG: &str = "/var/log/bulkhead.log";
@@ -105,12 +110,12 @@ impl Suite {
         let program = self.program().context("a suite has a test program")?;
         let mut script = String::from("cd /root; export RUST_BACKTRACE=1 RUST_LIB_BACKTRACE=0; ");
         let mut limit = TIME_LIMIT;
-        if let Some(pods) = std::env::var(PODS)
-            .ok()
-            .filter(|pods| pods.parse::<u32>().is_ok())
-        {
-            script += &format!("export {PODS}={pods}; ");
-            limit = TIME_LIMIT_OF_MANY_PODS;
+        for name in AMOUNTS {
+            let amount = std::env::var(name).ok();
+            if let Some(amount) = amount.filter(|amount| amount.parse::<u32>().is_ok()) {
+                script += &format!("export {name}={amount}; ");
+                limit = TIME_LIMIT_OF_MUCH;
+            }
         }
         // Tests know the crate's binaries by where cargo built them.
         for binary in self.programs.iter().filter(|path| *path != program) {

@@ -1,4 +1,5 @@
-//! A Go toolchain: the machine's, or one of Debian's that fetches the version it is asked for.
+//! Go modules whose programs we use, and a Go toolchain: the machine's, or one of Debian's that fetches
+//! the version it is asked for.
 
 use crate::{debian, process, repository};
 use anyhow::{Context, Result};
@@ -9,8 +10,76 @@ use std::process::{Command, Stdio};
 /// The oldest Go that can fetch a newer one by itself is 1.21; Debian 12 has 1.19, its backports 1.23.
 const BACKPORTED: &str = "1.23";
 
+/// A Go module of ours that pins programs of others.
+pub(super) struct Module {
+    directory: PathBuf,
+    target: PathBuf,
+    /// Its `go.mod`: with another one, what is built is another.
+    wanted: String,
+}
+
+impl Module {
+    /// The module in `directory`, whose programs go to `target`.
+    pub(super) fn open(directory: &str, target: &str) -> Result<Self> {
+        let directory = repository::root().join(directory);
+        let path = directory.join("go.mod");
+        let wanted =
+            fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(Self {
+            directory,
+            target: repository::target(target)?,
+            wanted,
+        })
+    }
+
+    /// Nothing has changed since [`Self::finish`].
+    pub(super) fn is_built(&self) -> bool {
+        fs::read_to_string(self.stamp()).is_ok_and(|built| built == self.wanted)
+    }
+
+    /// Remembers that all is built.
+    pub(super) fn finish(&self) -> Result<()> {
+        fs::write(self.stamp(), &self.wanted).context("write the stamp")
+    }
+
+    /// Where the program `name` is once it is built.
+    pub(super) fn product(&self, name: &str) -> PathBuf {
+        self.target.join(name)
+    }
+
+    /// Builds the program `name` of `package`, linked statically.
+    pub(super) fn build(&self, name: &str, verb: &[&str], package: &str) -> Result<()> {
+        self.build_for(name, verb, package, "0")
+    }
+
+    /// The same where parts of it are in C.
+    pub(super) fn build_with_c(&self, name: &str, verb: &[&str], package: &str) -> Result<()> {
+        self.build_for(name, verb, package, "1")
+    }
+
+    fn build_for(&self, name: &str, verb: &[&str], package: &str, cgo: &str) -> Result<()> {
+        process::step(&format!(
+            "go: building {name} (a minute or two the first time)"
+        ));
+        let mut command = Command::new(find()?);
+        command
+            .current_dir(&self.directory)
+            .env("CGO_ENABLED", cgo)
+            .env("GOTOOLCHAIN", "auto");
+        command
+            .args(verb)
+            .args(["-trimpath", "-ldflags=-s -w", "-o"])
+            .arg(self.product(name));
+        process::run_quietly(command.arg(package))
+    }
+
+    fn stamp(&self) -> PathBuf {
+        self.target.join("stamp")
+    }
+}
+
 /// The `go` to call.
-pub(crate) fn find() -> Result<PathBuf> {
+fn find() -> Result<PathBuf> {
     let known = [PathBuf::from("go"), PathBuf::from("/usr/local/go/bin/go")];
     match known.into_iter().find(|go| fetches_versions(go)) {
         Some(go) => Ok(go),

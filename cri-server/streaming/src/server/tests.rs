@@ -83,3 +83,36 @@ async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
     panic!("never: {what}");
 }
+
+#[tokio::test]
+async fn it_listens_where_the_configuration_says_and_tells_the_advertised_host() {
+    let mut config = config();
+    config.address = "127.0.0.2:0".parse().unwrap();
+    let shell = Arc::new(Shell::default());
+    let server = StreamingServer::open(config.clone(), shell.clone()).await;
+    let server = server.unwrap();
+    let port = server.address().port();
+    let url = server.exec(sh("true")).unwrap().url;
+    assert!(
+        url.starts_with(&format!("http://127.0.0.2:{port}/exec/")),
+        "{url}"
+    );
+    let (_, head) = ask(&url, "GET", "").await;
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+
+    config.address = "0.0.0.0:0".parse().unwrap();
+    for (host, told) in [
+        ("node.example.org", "node.example.org"),
+        ("2001:db8::7", "[2001:db8::7]"),
+    ] {
+        config.advertised_host = host.to_owned();
+        let server = StreamingServer::open(config.clone(), shell.clone()).await;
+        let server = server.unwrap();
+        let url = server.exec(sh("true")).unwrap().url;
+        let port = server.address().port();
+        assert!(
+            url.starts_with(&format!("http://{told}:{port}/exec/")),
+            "{url}"
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! What goes to the client: answers first, then data.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -38,32 +39,63 @@ pub(crate) struct Writer<W> {
 }
 
 impl<W: AsyncWrite + Unpin + Send> Talk for Writer<W> {
-    async fn talk(&mut self) -> std::io::Result<()> {
+    async fn talk(&mut self) -> io::Result<()> {
         loop {
-            let (mut bytes, counts) = tokio::select! {
+            tokio::select! {
                 biased;
-                Some(control) = self.control.recv() => {
-                    (self.encode(control), control != Control::Alive)
-                }
+                Some(control) = self.control.recv() => self.write_control(control).await?,
                 frame = self.frames.recv() => match frame {
-                    Some(frame) => (frame, true),
+                    Some(frame) => self.write(frame, Counts::AsActivity).await?,
                     None => return self.io.flush().await,
                 },
-            };
-            let len = if counts { bytes.len() } else { 0 };
-            self.io.write_all_buf(&mut bytes).await?;
-            self.activity.sent(len);
-            if self.control.is_empty() && self.frames.is_empty() {
-                self.io.flush().await?;
             }
         }
     }
 
-    async fn part(&mut self) -> std::io::Result<()> {
+    async fn answer(&mut self) -> io::Result<()> {
+        while let Some(control) = self.control.recv().await {
+            self.write_control(control).await?;
+        }
+        Ok(())
+    }
+
+    async fn part(&mut self) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         frame::put_go_away(&mut bytes, self.streams.lock().last());
         self.io.write_all_buf(&mut bytes).await?;
         self.io.shutdown().await
+    }
+}
+
+/// Whether bytes show that the session is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    AsActivity,
+    AsNothing,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    async fn write_control(&mut self, control: Control) -> io::Result<()> {
+        let counts = match control {
+            Control::Alive => Counts::AsNothing,
+            _ => Counts::AsActivity,
+        };
+        let bytes = self.encode(control);
+        self.write(bytes, counts).await
+    }
+
+    /// Writes a frame, and flushes after the last that is there.
+    async fn write(&mut self, mut frame: Bytes, counts: Counts) -> io::Result<()> {
+        let len = frame.len();
+        self.io.write_all_buf(&mut frame).await?;
+        self.activity.sent(match counts {
+            Counts::AsActivity => len,
+            Counts::AsNothing => 0,
+        });
+        if self.control.is_empty() && self.frames.is_empty() {
+            self.io.flush().await?;
+        }
+        Ok(())
     }
 }
 

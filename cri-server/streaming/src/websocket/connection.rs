@@ -123,6 +123,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk for Talker<S> {
         self.sink.send(close).await.map_err(as_io)
     }
 
+    /// Nothing: after a `Close` there are no more frames (RFC 6455 §5.5.1).
+    async fn answer(&mut self) -> io::Result<()> {
+        std::future::pending().await
+    }
+
     async fn part(&mut self) -> io::Result<()> {
         self.sink.close().await.map_err(as_io)
     }

@@ -166,3 +166,21 @@ async fn pings_are_answered_and_strange_streams_refused() {
     client.until_ended(&ids).await;
     assert_eq!(client.text(ids[0]), SUCCESS);
 }
+
+#[tokio::test]
+async fn a_ping_is_answered_after_the_last_frame() {
+    let (server, _) = server(|limits| limits.linger = Duration::from_secs(60)).await;
+    let url = server.exec(sh("true")).unwrap().url;
+    let (mut client, ids) = SpdyClient::exec(&url, &OUTPUT).await;
+    client.until_ended(&ids).await;
+    client.control(6, &[0, 0, 0, 1]).await;
+    let answer = async {
+        while client.pings.is_empty() {
+            assert!(client.step().await);
+        }
+    };
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, answer).await.unwrap();
+    drop(client);
+    eventually("the session ends", || server.counts().ended == 1).await;
+}
