@@ -34,7 +34,7 @@ mod files;
 mod shares;
 mod volumes;
 
-pub use config::{Config, HostVolumes, Machine};
+pub use config::{Config, HostVolumes, Machine, VhostNet};
 
 use crate::leftovers::Leftovers;
 use crate::{
@@ -42,6 +42,7 @@ use crate::{
     SavedSandbox, cgroup,
 };
 use blank_disk::BlankDisks;
+use network::Mover;
 use plan::Planned;
 use sandbox::{Handler, VmSandbox};
 use saved::Saved;
@@ -107,6 +108,7 @@ impl Sandboxer for Vm {
         if config.machine.needs_kvm() {
             check_kvm(Path::new(KVM), Path::new(MODULES))?;
         }
+        Mover::choose(config.vhost_net).map_err(|error| error.chain())?;
         cgroup::check_hierarchy()
     }
 

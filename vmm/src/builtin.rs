@@ -15,6 +15,7 @@ mod acpi;
 mod build;
 mod cpuid;
 mod devices;
+mod irq_routing;
 mod kernel;
 mod kvm;
 mod layout;

@@ -1,5 +1,5 @@
-//! The kernel's routing socket, as far as pods need it: links, addresses, routes, neighbours, and
-//! frames redirected from one link to another (rtnetlink(7)).
+//! The kernel's routing socket, as far as pods need it: links, addresses, routes and their rules, neighbours,
+//! and frames redirected from one link to another (rtnetlink(7)).
 //!
 //! The host reads a pod's network with it, and the agent of a guest repeats there what the host read.
 //! Calls block, but only on the kernel; a [`Socket`] belongs to the network namespace of the thread
@@ -12,12 +12,14 @@ pub mod message;
 pub mod neighbour;
 pub mod redirect;
 pub mod route;
+pub mod rule;
 pub mod socket;
 
 pub use address::Address;
 pub use link::Link;
 pub use neighbour::Neighbour;
 pub use route::Route;
+pub use rule::Rule;
 pub use socket::Socket;
 
 use std::net::IpAddr;

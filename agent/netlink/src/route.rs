@@ -27,7 +27,9 @@ const RTNH_F_ONLINK: u32 = 4;
 const RTM_F_CLONED: u32 = 0x200;
 
 /// The table that is looked at unless a rule says otherwise.
-const MAIN: u32 = 254;
+pub const MAIN: u32 = 254;
+/// The kernel's own table, of addresses.
+pub(crate) const LOCAL: u32 = 255;
 /// Routes that the kernel makes by itself.
 const BY_KERNEL: u8 = 2;
 /// Packets are sent on.
@@ -36,7 +38,7 @@ const UNICAST: u8 = 1;
 /// Length of `struct rtmsg`.
 const FIXED: usize = 12;
 
-/// A route of the main table that leads to a link.
+/// A route that leads to a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Where it leads: a network and its bits. The address family is that of the network.
@@ -59,13 +61,15 @@ pub struct Route {
     pub onlink: bool,
     /// Who made it: `RTPROT_…`.
     pub protocol: u8,
+    /// The table that it is in, [`MAIN`] unless rules lead elsewhere.
+    pub table: u32,
 }
 
 /// What a dump shows.
 #[derive(Debug, PartialEq, Eq)]
 enum Shown {
     Route(Route),
-    /// Not made by anybody, or not in the main table.
+    /// Not made by anybody.
     Ignored,
     /// One that a [`Route`] has no words for.
     Strange,
@@ -77,7 +81,7 @@ impl Route {
         let [family, bits, _, _, table, protocol, scope, kind] = *bytes.first_chunk()?;
         let flags = u32_at(bytes, 8)?;
         let table = attributes.get_u32(RTA_TABLE).unwrap_or(table.into());
-        let ours = table == MAIN && protocol != BY_KERNEL && flags & RTM_F_CLONED == 0;
+        let ours = table != LOCAL && protocol != BY_KERNEL && flags & RTM_F_CLONED == 0;
         let any = match family {
             2 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             10 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -102,12 +106,14 @@ impl Route {
             scope,
             onlink: flags & RTNH_F_ONLINK != 0,
             protocol,
+            table,
         }))
     }
 
     fn message(&self) -> Message {
         let (network, bits) = &self.destination;
-        let table = u8::try_from(MAIN).expect("it is a small number");
+        // A number that does not fit stands in an attribute.
+        let table = u8::try_from(self.table).unwrap_or(0);
         let mut fixed = [0; FIXED];
         fixed[..2].copy_from_slice(&[family(network), *bits]);
         fixed[4..8].copy_from_slice(&[table, self.protocol, self.scope, UNICAST]);
@@ -119,6 +125,7 @@ impl Route {
             .with_some(RTA_DST, destination.as_deref())
             .with_some(RTA_GATEWAY, self.gateway.as_ref().map(ip_bytes).as_deref())
             .with(RTA_OIF, &self.link.to_ne_bytes())
+            .with(RTA_TABLE, &self.table.to_ne_bytes())
             .with_some(RTA_PREFSRC, self.source.as_ref().map(ip_bytes).as_deref())
             .with_some(RTA_PRIORITY, number(self.metric).as_ref().map(|n| &n[..]));
         if self.mtu.is_none() && self.advmss.is_none() {
@@ -133,7 +140,7 @@ impl Route {
 }
 
 impl Socket {
-    /// The routes of the main table that somebody made, and how many beside them lead elsewhere than
+    /// The routes of all tables that somebody made, and how many beside them lead elsewhere than
     /// to one link.
     pub fn routes(&mut self) -> io::Result<(Vec<Route>, usize)> {
         let shown = self.dump(&Message::dump(RTM_GETROUTE, &[0; FIXED]))?;
@@ -171,6 +178,7 @@ mod tests {
             scope: 0,
             onlink: false,
             protocol: 3,
+            table: MAIN,
         }
     }
 
@@ -190,6 +198,10 @@ mod tests {
             ..route()
         });
         check(Route {
+            table: 70_000,
+            ..route()
+        });
+        check(Route {
             destination: ("fd00::".parse().unwrap(), 64),
             gateway: Some("fe80::1".parse().unwrap()),
             source: Some("fd00::3".parse().unwrap()),
@@ -202,10 +214,17 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_made_and_other_tables_are_no_concern() {
-        for (position, value) in [(4, 255), (5, BY_KERNEL)] {
-            let mut bytes = route().message().bytes(0);
-            bytes[HEADER + position] = value;
+    fn what_the_kernel_made_is_no_concern() {
+        let local = Route {
+            table: LOCAL,
+            ..route()
+        };
+        let by_kernel = Route {
+            protocol: BY_KERNEL,
+            ..route()
+        };
+        for route in [local, by_kernel] {
+            let bytes = route.message().bytes(0);
             assert_eq!(Route::read(&bytes[HEADER..]), Some(Shown::Ignored));
         }
     }

@@ -47,6 +47,7 @@ pub(crate) fn configure(network: Option<&v1::Network>) -> Result<(), GuestError>
     tracing::info!(
         interfaces = links.len(),
         routes = words.routes.len(),
+        rules = words.rules.len(),
         "network configured"
     );
     Ok(())
@@ -163,6 +164,10 @@ fn add(socket: &mut Socket, words: &Words, indices: &HashMap<&str, u32>) -> Resu
         };
         let described = || format!("add route {}", words::describe(interface, &route));
         present(socket.add_route(&route)).map_err(failed(described))?;
+    }
+    for rule in &words.rules {
+        let described = || format!("add rule {}", words::describe_rule(rule));
+        present(socket.add_rule(rule)).map_err(failed(described))?;
     }
     for (interface, neighbour) in &words.neighbours {
         let neighbour = netlink::Neighbour {

@@ -18,6 +18,8 @@ pub struct Config {
     pub host_volumes: HostVolumes,
     /// The `bulkhead-fsd` program, which serves them; each pod that has some runs one.
     pub fsd: PathBuf,
+    /// Whether the node's kernel moves frames between a pod's network and its machine.
+    pub vhost_net: VhostNet,
     /// The guest kernel: an uncompressed ELF (`vmlinux`) with a PVH note.
     pub kernel: PathBuf,
     /// The initial RAM disk, with the agent as `/init`.
@@ -66,6 +68,19 @@ pub enum HostVolumes {
     Shared,
     /// No: only copies of what is small and read-only.
     Refused,
+}
+
+/// Whether the node's kernel moves frames between pods' networks and machines' memory (`/dev/vhost-net`), and
+/// not the VMM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VhostNet {
+    /// Where the node has it.
+    Auto,
+    /// Never: the VMM does, in user space and behind its filters.
+    Off,
+    /// A node that does not have it runs no machines.
+    Required,
 }
 
 /// Which hypervisor runs a machine.
@@ -161,6 +176,7 @@ pub(super) mod tests {
             machine: Machine::Builtin,
             host_volumes: HostVolumes::Shared,
             fsd: "/usr/libexec/bulkhead/bulkhead-fsd".into(),
+            vhost_net: VhostNet::Auto,
             kernel: "/usr/share/bulkhead/vmlinux".into(),
             initramfs: "/usr/share/bulkhead/initramfs".into(),
             kernel_params: vec![],

@@ -16,7 +16,7 @@ use vmm_api::{Event, Request};
 use super::Config;
 use super::console;
 use super::control::{self, Control, Events};
-use super::network::Network;
+use super::network::{Mover, Network};
 use super::plan::{FIRST_INTERFACE_FD, Places, Planned};
 use super::users::Users;
 use crate::agent::{Agent, refused};
@@ -138,9 +138,16 @@ impl Prepared<'_> {
             return Err(Error::new(Kind::Unsupported, doing));
         };
         let since = Instant::now();
-        let network = Network::connect(path).await?;
-        let sandbox_id = &self.planned.spec.id;
-        tracing::info!(%sandbox_id, network = network.summary(), took = ?since.elapsed(), "pod's network wired up");
+        let mover = Mover::choose(self.config.vhost_net)?;
+        let network = Network::connect(path, self.planned.size.vcpus, mover).await?;
+        tracing::info!(
+            sandbox_id = %self.planned.spec.id,
+            network = network.summary(),
+            vhost_net = *network.mover() == Mover::Kernel,
+            queue_pairs = network.pairs(),
+            took = ?since.elapsed(),
+            "pod's network wired up"
+        );
         Ok(network)
     }
 

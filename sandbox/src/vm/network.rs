@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 use netlink::Socket;
 use vmm_api::NetSpec;
 
+mod mover;
 mod namespace;
 mod scan;
 mod tap;
 mod words;
 
 use crate::{Error, Result};
+pub(super) use mover::Mover;
 use namespace::within;
 use scan::{Interface, Scan};
 
@@ -29,14 +31,23 @@ pub(super) struct Network {
     scan: Scan,
     /// For each interface.
     wires: Vec<Wire>,
+    /// Queue pairs of each interface.
+    pairs: usize,
+    mover: Mover,
 }
+
+/// Most queue pairs of an interface, however many CPUs the guest has to serve them.
+const MAX_PAIRS: u32 = 4;
 
 /// What connects an interface with the machine.
 #[derive(Debug)]
 struct Wire {
     /// The interface's number.
     link: u32,
-    tap: OwnedFd,
+    /// The TAP device, by a descriptor for each queue pair.
+    queues: Vec<OwnedFd>,
+    /// As many for vhost-net, if that is to move its frames.
+    vhost: Vec<OwnedFd>,
     ingress: Ingress,
 }
 
@@ -49,20 +60,34 @@ enum Ingress {
 }
 
 impl Network {
-    /// Wires up what is in the network namespace at `path`. On failure nothing of it is left.
-    pub(super) async fn connect(path: &Path) -> Result<Self> {
+    /// Wires up what is in the network namespace at `path` for a machine with `vcpus`. On failure nothing of
+    /// it is left.
+    pub(super) async fn connect(path: &Path, vcpus: u32, mover: Mover) -> Result<Self> {
         let namespace = path.to_owned();
         within(path, move || {
+            let pairs = vcpus.clamp(1, MAX_PAIRS) as usize;
             let mut socket = open()?;
             let scan = Scan::take(&mut socket)?;
-            let wires = wire_all(&mut socket, &scan.interfaces)?;
+            let wires = wire_all(&mut socket, &scan.interfaces, &mover, pairs)?;
             Ok(Self {
                 namespace,
                 scan,
                 wires,
+                pairs,
+                mover,
             })
         })
         .await
+    }
+
+    /// Who moves its frames.
+    pub(super) fn mover(&self) -> &Mover {
+        &self.mover
+    }
+
+    /// Queue pairs of each interface.
+    pub(super) fn pairs(&self) -> usize {
+        self.pairs
     }
 
     /// Takes the wires out again, for a machine that came to nothing. What can't be is logged: it goes
@@ -85,14 +110,20 @@ impl Network {
 
     /// The interfaces in the VMM's words, and the descriptors that these count from `first_fd` on.
     pub(super) fn interfaces(&self, first_fd: u32) -> (Vec<NetSpec>, Vec<BorrowedFd<'_>>) {
-        let specs = self.scan.interfaces.iter().zip(first_fd..);
-        let specs = specs.map(|(interface, fd)| NetSpec {
-            queues: vec![fd],
+        let mut numbers = first_fd..;
+        let mut numbers_for = |fds: &[OwnedFd]| numbers.by_ref().take(fds.len()).collect();
+        let interfaces = self.scan.interfaces.iter().zip(&self.wires);
+        let specs = interfaces.map(|(interface, wire)| NetSpec {
+            queues: numbers_for(&wire.queues),
+            vhost: numbers_for(&wire.vhost),
             mac: interface.mac,
             mtu: interface.mtu,
         });
-        let taps = self.wires.iter().map(|wire| wire.tap.as_fd());
-        (specs.collect(), taps.collect())
+        let fds = self
+            .wires
+            .iter()
+            .flat_map(|w| w.queues.iter().chain(&w.vhost));
+        (specs.collect(), fds.map(AsFd::as_fd).collect())
     }
 
     /// The network in the agent's words.
@@ -107,7 +138,14 @@ impl Network {
         }
         let interfaces = self.scan.interfaces.iter().map(Interface::summary);
         let interfaces = interfaces.collect::<Vec<_>>().join("; ");
-        format!("{interfaces}; frames pass through the VMM")
+        let pairs = match self.pairs {
+            1 => "1 queue pair".to_owned(),
+            pairs => format!("{pairs} queue pairs"),
+        };
+        format!(
+            "{interfaces}; {} moves frames, over {pairs} each",
+            self.mover
+        )
     }
 }
 
@@ -116,10 +154,15 @@ fn open() -> Result<Socket> {
 }
 
 /// Wires all of `interfaces`, or none.
-fn wire_all(socket: &mut Socket, interfaces: &[Interface]) -> Result<Vec<Wire>> {
+fn wire_all(
+    socket: &mut Socket,
+    interfaces: &[Interface],
+    mover: &Mover,
+    pairs: usize,
+) -> Result<Vec<Wire>> {
     let mut wires = Vec::new();
     for interface in interfaces {
-        match wire(socket, interface) {
+        match wire(socket, interface, mover, pairs) {
             Ok(wire) => wires.push(wire),
             Err(error) => {
                 unwire(socket, &wires);
@@ -131,18 +174,20 @@ fn wire_all(socket: &mut Socket, interfaces: &[Interface]) -> Result<Vec<Wire>> 
 }
 
 /// Makes a TAP device, and redirects frames between it and `interface`, both ways.
-fn wire(socket: &mut Socket, interface: &Interface) -> Result<Wire> {
+fn wire(socket: &mut Socket, interface: &Interface, mover: &Mover, pairs: usize) -> Result<Wire> {
     let failed = |doing: &str| {
         let doing = format!("{doing} interface {}", interface.name);
         move |e: io::Error| Error::io(doing, e)
     };
-    let (tap, name) = tap::create().map_err(failed("make a TAP device for"))?;
+    let vhost = mover.open(pairs)?;
+    let (queues, name) = tap::create(pairs).map_err(failed("make a TAP device for"))?;
     let index =
         raise(socket, &name, interface.mtu).map_err(failed("bring up the TAP device of"))?;
     let ingress = add_ingress(socket, interface.link).map_err(failed("prepare to redirect"))?;
     let wire = Wire {
         link: interface.link,
-        tap,
+        queues,
+        vhost,
         ingress,
     };
     let redirected = socket

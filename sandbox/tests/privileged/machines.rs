@@ -20,7 +20,7 @@ type Check = fn(Arc<Node>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>
 /// Nothing here takes longer, however slow the node.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-const CHECKS: [(&str, Check); 9] = [
+const CHECKS: [(&str, Check); 12] = [
     (
         "a_guest_that_panics_costs_its_own_pod_and_says_why",
         |node| Box::pin(panics(node)),
@@ -47,7 +47,16 @@ const CHECKS: [(&str, Check); 9] = [
         Box::pin(refuses(node))
     }),
     ("a_machine_is_on_its_pods_network", |node| {
-        Box::pin(network::carries(node))
+        Box::pin(network::carries(node, network::BY_KERNEL))
+    }),
+    ("a_network_reaches_several_cpus_of_a_machine", |node| {
+        Box::pin(network::carries(node, network::BY_KERNEL_WITH_CPUS))
+    }),
+    ("the_vmm_carries_a_network_itself", |node| {
+        Box::pin(network::carries(node, network::BY_VMM))
+    }),
+    ("the_vmm_carries_a_network_itself_to_several_cpus", |node| {
+        Box::pin(network::carries(node, network::BY_VMM_WITH_CPUS))
     }),
     ("a_network_is_left_alone_by_a_machine_that_failed", |node| {
         Box::pin(network::is_left_alone_after_a_failure(node))

@@ -23,6 +23,56 @@ const PORT: u16 = 7000;
 /// Bytes of each transfer.
 const LENGTH: usize = 4 << 20;
 
+/// Who moves frames, and how many CPUs the node seems to have for the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    vhost_net: vm::VhostNet,
+    cpus: usize,
+    /// How the machine tells of it.
+    told: &'static str,
+}
+
+pub const BY_KERNEL: Case = Case {
+    vhost_net: vm::VhostNet::Required,
+    cpus: 1,
+    told: "; the kernel (vhost-net) moves frames, over 1 queue pair each",
+};
+pub const BY_KERNEL_WITH_CPUS: Case = Case {
+    cpus: 2,
+    told: "; the kernel (vhost-net) moves frames, over 2 queue pairs each",
+    ..BY_KERNEL
+};
+pub const BY_VMM: Case = Case {
+    vhost_net: vm::VhostNet::Off,
+    cpus: 1,
+    told: "; the VMM (vhost_net = \"off\") moves frames, over 1 queue pair each",
+};
+pub const BY_VMM_WITH_CPUS: Case = Case {
+    cpus: 2,
+    told: "; the VMM (vhost_net = \"off\") moves frames, over 2 queue pairs each",
+    ..BY_VMM
+};
+
+/// A node that says that it has so many CPUs, until this is dropped.
+struct Cpus;
+
+impl Cpus {
+    const LIST: &str = "/sys/devices/system/cpu/online";
+
+    fn seem(count: usize, node: &Node) -> Self {
+        let list = node.dir().join("cpus");
+        std::fs::write(&list, format!("0-{}", count - 1)).unwrap();
+        shell(&format!("mount --bind {} {}", list.display(), Self::LIST));
+        Self
+    }
+}
+
+impl Drop for Cpus {
+    fn drop(&mut self) {
+        shell(&format!("umount {}", Self::LIST));
+    }
+}
+
 /// A network namespace with two interfaces, as plugins would make it. Gone when dropped.
 struct Lan {
     name: String,
@@ -49,6 +99,10 @@ impl Lan {
              ip -n NS route add 10.200.0.0/16 via 169.254.1.1 dev net1 metric 77 mtu 1300; \
              ip -n NS route add default via 10.111.0.1; \
              ip -n NS -6 route add default via fd11::1; \
+             ip -n NS route add 10.201.0.0/16 via 10.111.0.1 table 100; \
+             ip -n NS rule add from 10.111.0.2 lookup 100 priority 500; \
+             ip -n NS -6 route add fd12::/64 via fd11::1 table 1000; \
+             ip -n NS -6 rule add to fd12::/64 lookup 1000; \
              ip -n NS neigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev net1 nud permanent";
         shell(&format!("set -e; {}", setup.replace("NS", &lan.name)));
         lan
@@ -140,10 +194,17 @@ fn fetch() -> Vec<u8> {
     }
 }
 
-pub async fn carries(node: Arc<Node>) {
+pub async fn carries(node: Arc<Node>, case: Case) {
     let lan = Lan::new("lan");
     let spec = lan.pod(&node);
-    let sandbox = ok(node.sandboxer().create(spec.clone())).await;
+    let sandboxer = {
+        let _cpus = Cpus::seem(case.cpus, &node);
+        vm::Vm::open(vm::Config {
+            vhost_net: case.vhost_net,
+            ..node.vm()
+        })
+    };
+    let sandbox = ok(sandboxer.unwrap().create(spec.clone())).await;
     let pod = Pod { spec, sandbox };
     let explained = pod.sandbox.explain().await;
     let (_, network) = explained
@@ -151,10 +212,12 @@ pub async fn carries(node: Arc<Node>) {
         .find(|(name, _)| name == "network")
         .unwrap();
     assert!(network.contains("mtu 1400 10.111.0.2/24"), "{network}");
+    assert!(network.ends_with(case.told), "{network}");
     let [(v4, served4), (v6, served6)] = HOST.map(serve);
     let [host4, host6] = HOST;
     let script = format!(
-        "set -e; ip addr; ip route; ip -6 route; ip neigh; \
+        "set -e; ls /sys/class/net/eth0/queues; ip addr; ip route; ip -6 route; ip neigh; \
+         ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 1000; \
          ping -c 1 -W 20 {host4}; ping -6 -c 1 -W 20 {host6}; \
          nc {host4} {v4} </dev/null >/root/a; nc {host4} {v4} </root/a >/dev/null; \
          nc {host6} {v6} </dev/null >/root/b; nc {host6} {v6} </root/b >/dev/null; \
@@ -177,9 +240,15 @@ pub async fn carries(node: Arc<Node>) {
         "inet 10.112.0.2/32",
         "10.200.0.0/16 via 169.254.1.1 dev net1",
         "169.254.1.1 dev net1 lladdr ee:ee:ee:ee:ee:ee",
+        "10.201.0.0/16 via 10.111.0.1 dev eth0",
+        "from 10.111.0.2 lookup 100",
+        "fd12::/64 via fd11::1 dev eth0",
+        "from all to fd12::/64 lookup 1000",
     ] {
         assert!(log.contains(line), "{line:?} is not in {log}");
     }
+    let queues = log.matches(" stdout F rx-").count();
+    assert_eq!(queues, case.cpus, "{log}");
     ok(container.remove()).await;
     ok(pod.sandbox.stop(Duration::ZERO)).await;
     pod.over().await;

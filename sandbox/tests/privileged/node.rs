@@ -82,6 +82,7 @@ impl Node {
             machine: vm::Machine::Builtin,
             host_volumes: vm::HostVolumes::Shared,
             fsd: Path::new(PRODUCTS).join("bin/bulkhead-fsd"),
+            vhost_net: vm::VhostNet::Auto,
             kernel: Path::new(PRODUCTS).join("guest/6.12/vmlinux"),
             initramfs: Path::new(PRODUCTS).join("guest/6.12/initramfs.cpio"),
             kernel_params: vec!["quiet".into()],

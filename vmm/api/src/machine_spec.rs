@@ -142,8 +142,12 @@ pub struct Extent {
 #[serde(deny_unknown_fields)]
 pub struct NetSpec {
     /// The TAP device, made with `IFF_TAP`, `IFF_NO_PI` and `IFF_VNET_HDR`: a descriptor for each queue
-    /// pair, which is one for now.
+    /// pair, attached; with several, it was made with `IFF_MULTI_QUEUE`, too.
     pub queues: Vec<FdIndex>,
+    /// A `/dev/vhost-net` for each queue pair, opened for this machine alone: the kernel moves frames. With
+    /// none the VMM does.
+    #[serde(default)]
+    pub vhost: Vec<FdIndex>,
     /// The guest's Ethernet address.
     pub mac: [u8; 6],
     /// Longest packet, in bytes; 68 to 65535.

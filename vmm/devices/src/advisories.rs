@@ -311,6 +311,7 @@ fn rings_that_lie_on_each_other_harm_only_the_guest() {
         queues: vec![ring.queue(crate::virtio::queue::EventIdx::Absent)],
         interrupt: Arc::clone(&interrupt) as Arc<dyn crate::Interrupt>,
         features: 0,
+        notifiers: crate::test_guest::notifiers(1),
     })
     .unwrap();
     for _ in 0..100 {

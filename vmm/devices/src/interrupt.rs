@@ -1,6 +1,7 @@
 //! How a device reaches the guest's attention, and the guest a device's: traits of the machine.
 
 use std::io;
+use std::sync::Arc;
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -8,6 +9,14 @@ use vmm_sys_util::eventfd::EventFd;
 pub trait Interrupt: Send + Sync {
     /// Tells the driver that `queue` has used buffers.
     fn signal_queue(&self, queue: u16) -> io::Result<()>;
+
+    /// Lets whoever signals `event` tell the driver of `queue`'s used buffers without us.
+    ///
+    /// It only saves time, and may end at any moment, as when the driver masks the interrupt: the
+    /// device reads the event itself whenever nobody else has, and says [`Interrupt::signal_queue`].
+    fn bind_queue(&self, _queue: u16, _event: &Arc<EventFd>) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Tells the driver that the device's configuration changed.
     fn signal_config(&self) -> io::Result<()>;
@@ -38,6 +47,12 @@ pub trait MsiVectors: Send + Sync {
 
     /// Raises `vector`, which has a route.
     fn trigger(&self, vector: u16) -> io::Result<()>;
+
+    /// Raises `vector` whenever `event` is signalled (an irqfd), until it is routed again, even to where it
+    /// goes already. Who else waits for the event doesn't see it meanwhile.
+    fn bind(&self, _vector: u16, _event: &Arc<EventFd>) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Lets a guest's write signal an event descriptor without a device model in between (an

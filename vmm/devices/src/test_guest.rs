@@ -9,7 +9,7 @@ mod ring;
 pub(crate) use driver::{PciDriver, common};
 pub(crate) use machine::{ECAM, Plugged, RecordingVectors, TestMachine, WINDOW};
 pub(crate) use ram::GuestRam;
-pub(crate) use ring::{Added, Direct, RecordingInterrupt, Ring};
+pub(crate) use ring::{Added, Direct, RecordingInterrupt, Ring, notifiers};
 
 /// Descriptor flags (virtio 1.2 §2.7.5).
 pub(crate) const NEXT: u16 = 1;

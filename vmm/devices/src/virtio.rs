@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+use vmm_sys_util::eventfd::EventFd;
 
 use crate::Interrupt;
 
@@ -45,6 +46,8 @@ pub struct Activation {
     pub interrupt: Arc<dyn Interrupt>,
     /// The features that device and driver agreed on.
     pub features: u64,
+    /// For each queue, what its notifications signal.
+    pub notifiers: Arc<[EventFd]>,
 }
 
 /// The half of a virtio device that is the same over every transport.
@@ -78,6 +81,12 @@ pub trait VirtioDevice: Send {
     ///
     /// Called spuriously, too: when there is nothing, and when the device is not active.
     fn process_queue(&mut self, queue: usize) -> Result<Progress, DeviceError>;
+
+    /// Whether somebody else waits for `queue`'s notifications, through [`Activation::notifiers`], so that there
+    /// is no [`VirtioDevice::process_queue`] for them. The same for the life of the device.
+    fn is_served_elsewhere(&self, _queue: usize) -> bool {
+        false
+    }
 
     /// Descriptors to watch for input on the host's side, the same for the life of the device.
     fn host_fds(&self) -> io::Result<Vec<OwnedFd>> {

@@ -9,7 +9,9 @@ use vmm_devices::NotifierBinder;
 use vmm_devices::pci::PlugError;
 use vmm_devices::virtio::blk::{Blk, Disk, DiskError, Extent, SerialNumberError};
 use vmm_devices::virtio::fs::{ConnectError, Fs, TagError};
-use vmm_devices::virtio::net::{Interface, Net, Tap, TapError};
+use vmm_devices::virtio::net::{
+    Interface, Net, NetBackend, Tap, TapError, Vhost, VhostError, VhostNet,
+};
 use vmm_devices::virtio::transport::{VirtioPci, Wiring, vector_count};
 use vmm_devices::virtio::{Memory, VirtioDevice};
 
@@ -18,6 +20,9 @@ use super::vectors::Vectors;
 use super::{Device, Parts, Thread};
 use crate::files::{FileError, Files};
 use crate::machine;
+
+/// Most queue pairs of an interface. Each takes two interrupt vectors and, with vhost-net, a kernel thread.
+const MAX_PAIRS: usize = 16;
 
 /// A device can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +54,20 @@ pub enum AttachError {
     /// The other end of its socket does not do what it should.
     #[error("reach the device's back end")]
     Backend(#[from] ConnectError),
-    /// An interface has but one queue pair.
-    #[error("queues: an interface has exactly one, not {0}")]
+    /// So many queue pairs an interface can't have.
+    #[error("queues: an interface has 1 to {MAX_PAIRS}, not {0}")]
     Queues(usize),
+    /// All queue pairs go the same way.
+    #[error("vhost: {vhost} descriptors for {queues} queues")]
+    VhostQueues {
+        /// How many were sent.
+        vhost: usize,
+        /// How many there are to be for.
+        queues: usize,
+    },
+    /// The kernel won't move frames.
+    #[error("vhost")]
+    Vhost(#[from] VhostError),
     /// No packet is that long, or the shortest is longer.
     #[error("mtu = {0} is not between 68 and 65535")]
     Mtu(u32),
@@ -71,7 +87,7 @@ impl AttachError {
         match self {
             Self::Plug(_) => ErrorCode::NoSpace,
             Self::SecondFs => ErrorCode::WrongState,
-            Self::Io(_) | Self::Backend(_) => ErrorCode::Internal,
+            Self::Io(_) | Self::Backend(_) | Self::Vhost(_) => ErrorCode::Internal,
             _ => ErrorCode::Invalid,
         }
     }
@@ -168,7 +184,7 @@ impl Parts {
         spec: &NetSpec,
         files: &Files,
     ) -> Result<u8, AttachError> {
-        self.plug(Box::new(net(spec, files)?), Thread::Net, None)
+        self.plug(net(spec, files)?, Thread::Net, None)
     }
 
     /// Takes a device out that was attached.
@@ -206,18 +222,34 @@ impl Parts {
     }
 }
 
-fn net(spec: &NetSpec, files: &Files) -> Result<Net, AttachError> {
-    let &[queue] = spec.queues.as_slice() else {
-        return Err(AttachError::Queues(spec.queues.len()));
-    };
+fn net(spec: &NetSpec, files: &Files) -> Result<Box<dyn VirtioDevice>, AttachError> {
+    let (queues, vhost) = (spec.queues.len(), spec.vhost.len());
+    if !(1..=MAX_PAIRS).contains(&queues) {
+        return Err(AttachError::Queues(queues));
+    }
     // RFC 791: every module must be able to forward 68 octets.
     let mtu = u16::try_from(spec.mtu).ok().filter(|mtu| *mtu >= 68);
     let interface = Interface {
         mac: spec.mac,
         mtu: mtu.ok_or(AttachError::Mtu(spec.mtu))?,
     };
-    let tap = Tap::open(files.fd("interfaces.queues", queue)?)?;
-    Ok(Net::new(interface, Box::new(tap))?)
+    let taps = spec.queues.iter();
+    let taps = taps.map(|queue| Ok(Tap::open(files.fd("interfaces.queues", *queue)?)?));
+    let taps = taps.collect::<Result<Vec<_>, AttachError>>()?;
+    if vhost == 0 {
+        let backends = taps
+            .into_iter()
+            .map(|tap| Box::new(tap) as Box<dyn NetBackend>);
+        return Ok(Box::new(Net::new(interface, backends.collect())?));
+    }
+    if vhost != queues {
+        return Err(AttachError::VhostQueues { vhost, queues });
+    }
+    let kernel = spec.vhost.iter();
+    let kernel = kernel.map(|fd| Ok(Vhost::open(files.fd("interfaces.vhost", *fd)?)?));
+    let kernel = kernel.collect::<Result<Vec<_>, AttachError>>()?;
+    let queues = taps.into_iter().zip(kernel).collect();
+    Ok(Box::new(VhostNet::new(interface, queues)?))
 }
 
 fn blk(spec: &BlkSpec, files: &Files) -> Result<Blk, AttachError> {

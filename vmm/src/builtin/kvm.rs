@@ -8,10 +8,12 @@ use kvm_bindings::{
     kvm_msi, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, IoEventAddress, NoDatamatch, VcpuFd, VmFd};
+use parking_lot::Mutex;
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_devices::{MsiMessage, NotifierBinder};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::irq_routing::IrqRouting;
 use super::layout;
 
 /// The version of the KVM interface, which has not changed since 2007.
@@ -77,7 +79,11 @@ impl Kvm {
     pub fn create_vm(&self, memory: GuestMemoryMmap) -> Result<Arc<Vm>, KvmError> {
         self.check()?;
         let fd = call("create a virtual machine", self.system.create_vm())?;
-        let vm = Vm { fd, memory };
+        let vm = Vm {
+            fd,
+            memory,
+            routing: Mutex::default(),
+        };
         vm.map_memory()?;
         vm.disable_pmu()?;
         vm.create_interrupt_controllers()?;
@@ -117,6 +123,7 @@ pub struct Vm {
     /// Held because KVM writes to it as long as a vCPU runs; every [`VcpuFd`] is kept beside an `Arc`
     /// of this.
     memory: GuestMemoryMmap,
+    routing: Mutex<IrqRouting>,
 }
 
 impl Vm {
@@ -147,6 +154,34 @@ impl Vm {
         };
         // Zero means that the guest blocked it, which is the guest's affair.
         self.fd.signal_msi(msi).map(drop).map_err(io_error)
+    }
+
+    /// Gives `message` a number for [`Vm::bind_event`].
+    pub(super) fn route_msi(&self, message: MsiMessage) -> io::Result<u32> {
+        // Told under the lock, or an older table could be the last.
+        let mut routing = self.routing.lock();
+        let gsi = routing.add(message)?;
+        let told = routing.table();
+        let told = told.and_then(|table| self.fd.set_gsi_routing(&table).map_err(io_error));
+        if told.is_err() {
+            routing.remove(gsi);
+        }
+        told.map(|()| gsi)
+    }
+
+    /// Gives the number back, which no event is bound to. KVM is told with the next change.
+    pub(super) fn forget_msi(&self, gsi: u32) {
+        self.routing.lock().remove(gsi);
+    }
+
+    /// Sends message `gsi` whenever `event` is signalled.
+    pub(super) fn bind_event(&self, event: &EventFd, gsi: u32) -> io::Result<()> {
+        self.fd.register_irqfd(event, gsi).map_err(io_error)
+    }
+
+    /// Undoes [`Vm::bind_event`]. When it returns, what was on its way has arrived.
+    pub(super) fn unbind_event(&self, event: &EventFd, gsi: u32) -> io::Result<()> {
+        self.fd.unregister_irqfd(event, gsi).map_err(io_error)
     }
 
     #[expect(unsafe_code, reason = "KVM is told addresses of our memory")]

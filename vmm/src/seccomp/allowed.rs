@@ -43,9 +43,25 @@ pub(super) const VCPU: &[c_long] = &[
     SYS_sendmsg,
     SYS_recvmsg,
 ];
-pub(super) const VCPU_IOCTLS: &[u64] = &[KVM_RUN, KVM_IOEVENTFD, KVM_SIGNAL_MSI, TUNSETOFFLOAD];
+pub(super) const VCPU_IOCTLS: &[u64] = &[
+    KVM_RUN,
+    KVM_IOEVENTFD,
+    KVM_IRQFD,
+    KVM_SIGNAL_MSI,
+    TUNSETOFFLOAD,
+    TUNSETQUEUE,
+    VHOST_SET_FEATURES,
+    VHOST_SET_MEM_TABLE,
+    VHOST_SET_VRING_NUM,
+    VHOST_SET_VRING_ADDR,
+    VHOST_SET_VRING_BASE,
+    VHOST_SET_VRING_KICK,
+    VHOST_SET_VRING_CALL,
+    VHOST_SET_VRING_ERR,
+    VHOST_NET_SET_BACKEND,
+];
 
-/// Disks, frames, streams and logs.
+/// Disks, frames, streams and logs. How many queues a driver uses it says in one.
 pub(super) const IO: &[c_long] = &[
     SYS_epoll_wait,
     SYS_epoll_pwait,
@@ -69,7 +85,13 @@ pub(super) const IO: &[c_long] = &[
     SYS_fallocate,
     SYS_fstat,
 ];
-pub(super) const IO_IOCTLS: &[u64] = &[KVM_SIGNAL_MSI];
+pub(super) const IO_IOCTLS: &[u64] = &[
+    KVM_SIGNAL_MSI,
+    KVM_SET_GSI_ROUTING,
+    KVM_IRQFD,
+    TUNSETQUEUE,
+    VHOST_NET_SET_BACKEND,
+];
 
 /// The control socket, and making a machine and its threads.
 pub(super) const CONTROL: &[c_long] = &[
@@ -101,7 +123,6 @@ pub(super) const CONTROL_IOCTLS: &[u64] = &[
     KVM_SET_TSS_ADDR,
     KVM_SET_IDENTITY_MAP_ADDR,
     KVM_CREATE_IRQCHIP,
-    KVM_IRQFD,
     KVM_ENABLE_CAP,
     KVM_SET_REGS,
     KVM_GET_SREGS,
@@ -112,12 +133,15 @@ pub(super) const CONTROL_IOCTLS: &[u64] = &[
     FIONBIO,
     TUNGETIFF,
     TUNSETVNETHDRSZ,
+    VHOST_GET_FEATURES,
+    VHOST_SET_OWNER,
 ];
 
 /// `linux/if_tun.h`.
 const TUNSETOFFLOAD: u64 = 0x4004_54d0;
 const TUNGETIFF: u64 = 0x8004_54d2;
 const TUNSETVNETHDRSZ: u64 = 0x4004_54d8;
+const TUNSETQUEUE: u64 = 0x4004_54d9;
 
 const NONE: u64 = 0;
 const WRITE: u64 = 1;
@@ -126,6 +150,11 @@ const READ: u64 = 2;
 /// The number of an ioctl of KVM's, as `linux/ioctl.h` makes it.
 const fn kvm(direction: u64, number: u64, size: u64) -> u64 {
     direction << 30 | size << 16 | 0xae << 8 | number
+}
+
+/// The same of vhost's.
+const fn vhost(direction: u64, number: u64, size: u64) -> u64 {
+    direction << 30 | size << 16 | 0xaf << 8 | number
 }
 
 const KVM_GET_API_VERSION: u64 = kvm(NONE, 0x00, 0);
@@ -139,6 +168,7 @@ const KVM_SET_TSS_ADDR: u64 = kvm(NONE, 0x47, 0);
 const KVM_SET_IDENTITY_MAP_ADDR: u64 = kvm(WRITE, 0x48, 8);
 const KVM_CREATE_IRQCHIP: u64 = kvm(NONE, 0x60, 0);
 const KVM_IRQFD: u64 = kvm(WRITE, 0x76, 32);
+const KVM_SET_GSI_ROUTING: u64 = kvm(WRITE, 0x6a, 8);
 const KVM_IOEVENTFD: u64 = kvm(WRITE, 0x79, 64);
 const KVM_RUN: u64 = kvm(NONE, 0x80, 0);
 const KVM_SET_REGS: u64 = kvm(WRITE, 0x82, 144);
@@ -149,3 +179,16 @@ const KVM_SET_FPU: u64 = kvm(WRITE, 0x8d, 416);
 const KVM_SET_CPUID2: u64 = kvm(WRITE, 0x90, 8);
 const KVM_ENABLE_CAP: u64 = kvm(WRITE, 0xa3, 104);
 const KVM_SIGNAL_MSI: u64 = kvm(WRITE, 0xa5, 32);
+
+/// `linux/vhost.h`.
+const VHOST_GET_FEATURES: u64 = vhost(READ, 0x00, 8);
+const VHOST_SET_FEATURES: u64 = vhost(WRITE, 0x00, 8);
+const VHOST_SET_OWNER: u64 = vhost(NONE, 0x01, 0);
+const VHOST_SET_MEM_TABLE: u64 = vhost(WRITE, 0x03, 8);
+const VHOST_SET_VRING_NUM: u64 = vhost(WRITE, 0x10, 8);
+const VHOST_SET_VRING_ADDR: u64 = vhost(WRITE, 0x11, 40);
+const VHOST_SET_VRING_BASE: u64 = vhost(WRITE, 0x12, 8);
+const VHOST_SET_VRING_KICK: u64 = vhost(WRITE, 0x20, 8);
+const VHOST_SET_VRING_CALL: u64 = vhost(WRITE, 0x21, 8);
+const VHOST_SET_VRING_ERR: u64 = vhost(WRITE, 0x22, 8);
+const VHOST_NET_SET_BACKEND: u64 = vhost(WRITE, 0x30, 8);

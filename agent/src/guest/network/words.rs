@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use agent_api::v1;
-use netlink::{Address, Neighbour, Route};
+use netlink::{Address, Neighbour, Route, Rule, route};
 
 use crate::guest::GuestError;
 
@@ -15,6 +15,7 @@ pub(super) struct Words {
     pub(super) routes: Vec<(String, Route)>,
     /// By interface.
     pub(super) neighbours: Vec<(String, Neighbour)>,
+    pub(super) rules: Vec<Rule>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) struct Interface {
 impl Words {
     pub(super) fn read(network: &v1::Network) -> Result<Self, GuestError> {
         let interfaces = network.interfaces.iter().map(interface);
-        let routes = network.routes.iter().map(route);
+        let routes = network.routes.iter().map(read_route);
         let neighbours = network.neighbours.iter().map(neighbour);
         let mut routes: Vec<_> = routes.collect::<Result<_, _>>()?;
         routes.sort_by_key(|(_, route)| route.gateway.is_some());
@@ -36,6 +37,7 @@ impl Words {
             interfaces: interfaces.collect::<Result<_, _>>()?,
             routes,
             neighbours: neighbours.collect::<Result<_, _>>()?,
+            rules: network.rules.iter().map(rule).collect::<Result<_, _>>()?,
         })
     }
 
@@ -53,6 +55,15 @@ pub(super) fn describe(interface: &str, route: &Route) -> String {
         Some(gateway) => format!("to {network}/{bits} through {gateway} on {interface}"),
         None => format!("to {network}/{bits} on {interface}"),
     }
+}
+
+/// A rule as people write it.
+pub(super) fn describe_rule(rule: &Rule) -> String {
+    let ((source, from), (destination, to)) = (&rule.source, &rule.destination);
+    format!(
+        "from {source}/{from} to {destination}/{to} by table {}",
+        rule.table
+    )
 }
 
 fn interface(interface: &v1::Interface) -> Result<Interface, GuestError> {
@@ -86,7 +97,7 @@ fn is_path_safe(name: &str) -> bool {
     !name.contains('/') && name != "." && name != ".."
 }
 
-fn route(route: &v1::Route) -> Result<(String, Route), GuestError> {
+fn read_route(route: &v1::Route) -> Result<(String, Route), GuestError> {
     let of = |what: &str| format!("{what} of a route on {}", route.interface);
     let read = Route {
         destination: (
@@ -102,8 +113,26 @@ fn route(route: &v1::Route) -> Result<(String, Route), GuestError> {
         scope: byte(route.scope, || of("the scope"))?,
         onlink: route.onlink,
         protocol: byte(route.protocol, || of("the protocol"))?,
+        table: route.table.unwrap_or(route::MAIN),
     };
     Ok((route.interface.clone(), read))
+}
+
+fn rule(rule: &v1::Rule) -> Result<Rule, GuestError> {
+    let of = |what: &str| format!("{what} of a rule for table {}", rule.table);
+    let network = |network: &[u8], prefix, what: &str| {
+        Ok((ip(network, || of(what))?, byte(prefix, || of(what))?))
+    };
+    Ok(Rule {
+        source: network(&rule.source, rule.source_prefix, "the source")?,
+        destination: network(
+            &rule.destination,
+            rule.destination_prefix,
+            "the destination",
+        )?,
+        priority: rule.priority,
+        table: rule.table,
+    })
 }
 
 fn neighbour(neighbour: &v1::Neighbour) -> Result<(String, Neighbour), GuestError> {

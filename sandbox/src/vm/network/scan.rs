@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
 use netlink::address::NOPREFIXROUTE;
-use netlink::{Address, Link, Neighbour, Route, Socket};
+use netlink::{Address, Link, Neighbour, Route, Rule, Socket};
 
 use crate::{Error, Result};
 
@@ -17,6 +17,8 @@ pub(super) struct Scan {
     pub(super) interfaces: Vec<Interface>,
     /// Routes through these interfaces.
     pub(super) routes: Vec<Route>,
+    /// Which packets other tables than the main one route.
+    pub(super) rules: Vec<Rule>,
     /// Permanent neighbours on them.
     pub(super) neighbours: Vec<Neighbour>,
 }
@@ -41,6 +43,7 @@ impl Scan {
         let links = socket.links().map_err(failed("interfaces"))?;
         let addresses = socket.addresses().map_err(failed("addresses"))?;
         let (routes, strange) = socket.routes().map_err(failed("routes"))?;
+        let (rules, strange_rules) = socket.rules().map_err(failed("routing rules"))?;
         let neighbours = socket.neighbours().map_err(failed("neighbours"))?;
         if strange > 0 {
             tracing::warn!(
@@ -48,7 +51,16 @@ impl Scan {
                 "routes over several ways, or to nowhere, are not taken over into the machine"
             );
         }
-        Ok(Self::of(links, &addresses, routes, neighbours))
+        if strange_rules > 0 {
+            tracing::warn!(
+                rules = strange_rules,
+                "routing rules for other things than addresses are not taken over into the machine"
+            );
+        }
+        Ok(Self {
+            rules,
+            ..Self::of(links, &addresses, routes, neighbours)
+        })
     }
 
     fn of(
@@ -68,6 +80,7 @@ impl Scan {
         let neighbours = neighbours.into_iter().filter(|n| ours(n.link));
         Self {
             routes: routes.collect(),
+            rules: Vec::new(),
             neighbours: neighbours.collect(),
             interfaces,
         }
@@ -157,6 +170,7 @@ mod tests {
             scope: 0,
             onlink: false,
             protocol: 3,
+            table: netlink::route::MAIN,
         }
     }
 

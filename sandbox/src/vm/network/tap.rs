@@ -13,6 +13,7 @@ const DEVICE: &str = "/dev/net/tun";
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 const IFF_TAP: u16 = 0x0002;
 const IFF_NO_PI: u16 = 0x1000;
+const IFF_MULTI_QUEUE: u16 = 0x0100;
 const IFF_VNET_HDR: u16 = 0x4000;
 
 /// The kernel puts a number in.
@@ -21,9 +22,25 @@ const TEMPLATE: &[u8] = b"tap%d";
 /// `IFNAMSIZ`.
 const NAME: usize = 16;
 
-/// A new TAP device with a `virtio_net_hdr` before each frame, and its name. It goes when the last
-/// descriptor of it is closed.
-pub(super) fn create() -> io::Result<(OwnedFd, String)> {
+/// A new TAP device with a `virtio_net_hdr` before each frame: a descriptor for each of so many queues, and its
+/// name. It goes when the last of them is closed.
+pub(super) fn create(queues: usize) -> io::Result<(Vec<OwnedFd>, String)> {
+    let flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    let flags = if queues > 1 {
+        flags | IFF_MULTI_QUEUE
+    } else {
+        flags
+    };
+    let (first, name) = open(TEMPLATE, flags)?;
+    let mut descriptors = vec![first];
+    while descriptors.len() < queues {
+        descriptors.push(open(name.as_bytes(), flags)?.0);
+    }
+    Ok((descriptors, name))
+}
+
+/// A queue of the TAP device called `name`, which is made if it is not there, and what it is called.
+fn open(name: &[u8], flags: u16) -> io::Result<(OwnedFd, String)> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -32,8 +49,7 @@ pub(super) fn create() -> io::Result<(OwnedFd, String)> {
         .map_err(|e| io::Error::new(e.kind(), format!("open {DEVICE}: {e}")))?;
     // `struct ifreq`: the name, then a union whose first member here is the flags.
     let mut request = [0u8; 40];
-    request[..TEMPLATE.len()].copy_from_slice(TEMPLATE);
-    let flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    request[..name.len()].copy_from_slice(name);
     request[NAME..NAME + 2].copy_from_slice(&flags.to_ne_bytes());
     // SAFETY: the kernel reads and writes a `struct ifreq`, which is as long as the array.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, request.as_mut_ptr()) };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use agent_api::v1;
 use netlink::address::NODAD;
-use netlink::{Address, Neighbour, Route};
+use netlink::{Address, Neighbour, Route, Rule};
 
 use super::scan::{Interface, Scan};
 
@@ -17,6 +17,7 @@ pub(super) fn network(scan: &Scan) -> v1::Network {
     let neighbours = scan.neighbours.iter();
     v1::Network {
         interfaces: scan.interfaces.iter().map(interface).collect(),
+        rules: scan.rules.iter().map(words_of_rule).collect(),
         routes: routes
             .filter_map(|route| Some(words_of_route(name(route.link)?, route)))
             .collect(),
@@ -62,6 +63,20 @@ fn words_of_route(interface: String, route: &Route) -> v1::Route {
         scope: route.scope.into(),
         protocol: route.protocol.into(),
         onlink: route.onlink,
+        table: Some(route.table),
+    }
+}
+
+fn words_of_rule(rule: &Rule) -> v1::Rule {
+    let (source, source_prefix) = &rule.source;
+    let (destination, destination_prefix) = &rule.destination;
+    v1::Rule {
+        source: bytes(source),
+        source_prefix: (*source_prefix).into(),
+        destination: bytes(destination),
+        destination_prefix: (*destination_prefix).into(),
+        priority: rule.priority,
+        table: rule.table,
     }
 }
 
@@ -107,6 +122,7 @@ mod tests {
                 }],
             }],
             routes: vec![],
+            rules: vec![],
             neighbours: vec![Neighbour {
                 link: 7,
                 ip: "169.254.1.1".parse().unwrap(),

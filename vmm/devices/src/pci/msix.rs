@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use vmm_sys_util::eventfd::EventFd;
 
 use super::ConfigSpace;
 use crate::{MsiMessage, MsiVectors, host_warn};
@@ -113,6 +114,25 @@ impl Msix {
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    /// Raises `vector` whenever `event` is signalled, until the guest masks or moves it. Does nothing for one
+    /// that is masked now.
+    pub fn bind(&self, vector: u16, event: &Arc<EventFd>) -> io::Result<()> {
+        let state = self.state.lock();
+        match state.entries.get(usize::from(vector)) {
+            Some(entry) if entry.route.is_some() => self.vectors.bind(vector, event),
+            _ => Ok(()),
+        }
+    }
+
+    /// Undoes every [`Msix::bind`] of `vector`.
+    pub fn unbind(&self, vector: u16) -> io::Result<()> {
+        let state = self.state.lock();
+        match state.entries.get(usize::from(vector)) {
+            Some(entry) if entry.route.is_some() => self.vectors.route(vector, entry.route),
+            _ => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A machine without vCPUs: buses, PCI, and recorders of what would be KVM's part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ pub(crate) const WINDOW: std::ops::Range<u32> = 0xc000_0000..0xc080_0000;
 pub(crate) struct RecordingVectors {
     routes: Mutex<BTreeMap<u16, MsiMessage>>,
     raised: Mutex<Vec<u16>>,
+    bound: Mutex<BTreeSet<u16>>,
 }
 
 impl RecordingVectors {
@@ -35,10 +36,16 @@ impl RecordingVectors {
     pub(crate) fn take_raised(&self) -> Vec<u16> {
         std::mem::take(&mut self.raised.lock())
     }
+
+    /// Which vectors events raise.
+    pub(crate) fn bound(&self) -> Vec<u16> {
+        self.bound.lock().iter().copied().collect()
+    }
 }
 
 impl MsiVectors for RecordingVectors {
     fn route(&self, vector: u16, message: Option<MsiMessage>) -> io::Result<()> {
+        self.bound.lock().remove(&vector);
         match message {
             Some(message) => self.routes.lock().insert(vector, message),
             None => self.routes.lock().remove(&vector),
@@ -50,6 +57,13 @@ impl MsiVectors for RecordingVectors {
         let routed = self.routes.lock().contains_key(&vector);
         assert!(routed, "vector {vector} is raised while it has no route");
         self.raised.lock().push(vector);
+        Ok(())
+    }
+
+    fn bind(&self, vector: u16, _event: &Arc<EventFd>) -> io::Result<()> {
+        let routed = self.routes.lock().contains_key(&vector);
+        assert!(routed, "vector {vector} is bound while it has no route");
+        self.bound.lock().insert(vector);
         Ok(())
     }
 }

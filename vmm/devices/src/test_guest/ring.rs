@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use vm_memory::GuestAddressSpace;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::{GuestRam, NEXT, WRITE};
 use crate::Interrupt;
@@ -233,6 +234,7 @@ impl<D: VirtioDevice> Direct<D> {
                 .collect(),
             interrupt: Arc::clone(&self.interrupt) as Arc<dyn Interrupt>,
             features,
+            notifiers: notifiers(self.rings.len()),
         };
         self.device.activate(activation).unwrap();
     }
@@ -262,4 +264,10 @@ impl<D: VirtioDevice> Direct<D> {
             .unwrap_or_else(|| panic!("there is no counter {name}"))
             .1
     }
+}
+
+/// What a transport has for so many queues.
+pub(crate) fn notifiers(queues: usize) -> Arc<[EventFd]> {
+    let flags = EFD_NONBLOCK | EFD_CLOEXEC;
+    (0..queues).map(|_| EventFd::new(flags).unwrap()).collect()
 }

@@ -5,7 +5,7 @@
 //! through the I/O thread both ways.
 
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use vm_memory::GuestAddressSpace;
@@ -18,7 +18,7 @@ pub use self::backend::ConnectError;
 pub use self::tag::{Tag, TagError};
 
 use self::backend::Backend;
-use super::worker::signal;
+use super::worker::{descriptor, signal};
 use super::{ActivateError, Activation, DeviceError, Progress, VirtioDevice};
 use crate::host_warn;
 
@@ -159,13 +159,6 @@ impl VirtioDevice for Fs {
             ("fs_interrupts", self.interrupts),
         ]
     }
-}
-
-#[expect(unsafe_code, reason = "event descriptors come as numbers")]
-fn descriptor(bell: EventFd) -> OwnedFd {
-    // UNSAFETY: a number says nothing about who closes it.
-    // SAFETY: `into_raw_fd` gives up an open descriptor that nothing else owns.
-    unsafe { OwnedFd::from_raw_fd(bell.into_raw_fd()) }
 }
 
 #[cfg(test)]

@@ -12,28 +12,28 @@ use vm_memory::GuestAddressSpace;
 
 pub mod backend;
 mod config;
+mod control;
 mod gate;
 mod guest_io;
+mod pair;
 mod receive;
 mod send;
 pub mod tap;
+pub mod vhost_net;
 
-pub use self::backend::{NetBackend, Offloads};
-pub use self::config::Interface;
-use self::gate::Gate;
+pub use self::backend::{NetBackend, Offloads, Part};
+pub use self::config::{Interface, UdpSegments};
+use self::pair::Pair;
 use self::receive::{Received, Receiver};
 use self::send::{Outcome, send};
 pub use self::tap::{Tap, TapError};
+pub use self::vhost_net::{Vhost, VhostError, VhostNet};
 use super::service::{Service, Stop};
 use super::{ActivateError, Activation, DeviceError, Progress, VirtioDevice};
 use crate::host_warn;
 
 /// Device type.
 pub const KIND: u32 = 1;
-
-const QUEUE_SIZES: [u16; 2] = [256, 256];
-const RX: usize = 0;
-const TX: usize = 1;
 
 /// Frames moved in one call, after which the other direction and other devices have their turn.
 const FRAMES: usize = 128;
@@ -47,11 +47,18 @@ const LARGEST_FRAME: u64 = 65550;
 /// The device.
 pub struct Net {
     interface: Interface,
-    backend: Box<dyn NetBackend>,
-    /// Shut while frames can't be taken, since they lie there meanwhile.
-    gate: Gate,
-    active: Option<(Activation, Receiver)>,
+    pairs: Vec<Pair>,
+    features: u64,
+    queue_sizes: Vec<u16>,
+    active: Option<Active>,
     counts: Counts,
+}
+
+struct Active {
+    activation: Activation,
+    /// For each pair.
+    receivers: Vec<Receiver>,
+    control: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,34 +77,33 @@ struct Counts {
 }
 
 impl Net {
-    /// A device that is `interface` to the guest, and whose frames go through `backend`.
-    pub fn new(interface: Interface, backend: Box<dyn NetBackend>) -> io::Result<Self> {
+    /// A device that is `interface` to the guest, with a queue pair for each of `backends`, one at least.
+    pub fn new(interface: Interface, backends: Vec<Box<dyn NetBackend>>) -> io::Result<Self> {
+        let pairs = Pair::all(backends)?;
+        let count = u16::try_from(pairs.len()).expect("an interface has few queues");
+        let segments = pairs
+            .first()
+            .map_or(UdpSegments::Refused, Pair::udp_segments);
         Ok(Self {
             interface,
-            gate: Gate::new(backend.fd())?,
-            backend,
+            features: config::features(count, segments),
+            queue_sizes: config::queue_sizes(count),
+            pairs,
             active: None,
             counts: Counts::default(),
         })
     }
 
-    /// Takes frames from the host as long as there are some and room for them, up to a bound.
-    fn receive(
-        &mut self,
-        active: &mut Activation,
-        receiver: &mut Receiver,
-    ) -> Result<Progress, Stop> {
-        let memory = active.memory.memory();
-        let mut service = Service {
-            queue: &mut active.queues[RX],
-            index: 0,
-            memory: &memory,
-            interrupt: &*active.interrupt,
-        };
+    /// Takes frames for a pair from the host as long as there are some and room for them, up to a bound.
+    fn receive(&mut self, active: &mut Active, index: usize) -> Result<Progress, Stop> {
+        let memory = active.activation.memory.memory();
+        let receiver = &mut active.receivers[index];
+        let pair = &mut self.pairs[index];
+        let mut service = Service::of(&mut active.activation, 2 * index, &memory);
         service.queue.disable_notifications(&memory)?;
         let mut any = false;
         for _ in 0..FRAMES {
-            match receiver.receive(&mut service, self.backend.fd())? {
+            match receiver.receive(&mut service, pair.fd())? {
                 Received::Frame(bytes) => {
                     any = true;
                     self.counts.rx_frames += 1;
@@ -107,12 +113,12 @@ impl Net {
                 Received::Nothing => {}
                 Received::NoBuffers => {
                     self.counts.rx_waits += 1;
-                    self.shut();
+                    pair.shut();
                 }
                 Received::Failed(error) => {
                     self.counts.host_errors += 1;
                     host_warn!(%error, "frames can't be read from an interface");
-                    self.shut();
+                    pair.shut();
                 }
             }
             break;
@@ -124,15 +130,10 @@ impl Net {
         Ok(Progress::Idle)
     }
 
-    /// Takes frames from the driver.
-    fn send(&mut self, active: &mut Activation) -> Result<Progress, Stop> {
-        let memory = active.memory.memory();
-        let mut service = Service {
-            queue: &mut active.queues[TX],
-            index: 1,
-            memory: &memory,
-            interrupt: &*active.interrupt,
-        };
+    /// Takes a pair's frames from the driver.
+    fn send(&mut self, active: &mut Active, pair: usize) -> Result<Progress, Stop> {
+        let memory = active.activation.memory.memory();
+        let mut service = Service::of(&mut active.activation, 2 * pair + 1, &memory);
         service.queue.disable_notifications(&memory)?;
         let mut progress = Progress::More;
         let mut any = false;
@@ -141,7 +142,7 @@ impl Net {
                 progress = Progress::Idle;
                 break;
             };
-            match send(&chain, &memory, self.backend.fd()) {
+            match send(&chain, &memory, self.pairs[pair].fd()) {
                 Outcome::Sent(bytes) => {
                     self.counts.tx_frames += 1;
                     self.counts.tx_bytes += bytes;
@@ -157,28 +158,35 @@ impl Net {
         Ok(progress)
     }
 
+    /// Does what the driver asks for.
+    fn control(&mut self, active: &mut Active, queue: usize) -> Result<Progress, Stop> {
+        let memory = active.activation.memory.memory();
+        let mut service = Service::of(&mut active.activation, queue, &memory);
+        service.run(|chain| Ok(control::obey(chain, &memory, &mut self.pairs)?))
+    }
+
     fn shut(&mut self) {
-        if let Err(error) = self.gate.shut() {
-            host_warn!(%error, "an interface can't be left alone");
+        for pair in &mut self.pairs {
+            pair.shut();
         }
     }
 
     /// Runs `work` if the device is active; stops it if its driver breaks it.
     fn guarded(
         &mut self,
-        work: impl FnOnce(&mut Self, &mut Activation, &mut Receiver) -> Result<Progress, Stop>,
+        work: impl FnOnce(&mut Self, &mut Active) -> Result<Progress, Stop>,
     ) -> Result<Progress, DeviceError> {
-        let Some((mut active, mut receiver)) = self.active.take() else {
+        let Some(mut active) = self.active.take() else {
             return Ok(Progress::Idle);
         };
-        match work(self, &mut active, &mut receiver) {
+        match work(self, &mut active) {
             Ok(progress) => {
-                self.active = Some((active, receiver));
+                self.active = Some(active);
                 Ok(progress)
             }
             Err(stop) => {
                 self.shut();
-                let interrupt = Arc::clone(&active.interrupt);
+                let interrupt = Arc::clone(&active.activation.interrupt);
                 stop.report(KIND, &*interrupt, &mut self.counts.guest_errors)?;
                 Ok(Progress::Idle)
             }
@@ -192,15 +200,16 @@ impl VirtioDevice for Net {
     }
 
     fn features(&self) -> u64 {
-        config::FEATURES
+        self.features
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &QUEUE_SIZES
+        &self.queue_sizes
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        super::config::read(&self.interface.bytes(), offset, data);
+        let pairs = u16::try_from(self.pairs.len()).expect("an interface has few queues");
+        super::config::read(&self.interface.bytes(pairs), offset, data);
     }
 
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
@@ -208,38 +217,48 @@ impl VirtioDevice for Net {
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
         let failed = |doing| move |source| ActivateError { doing, source };
         let offloads = Offloads::taken_by(activation.features);
-        self.backend
+        let first = &mut self.pairs[0];
+        first
             .set_offloads(offloads)
             .map_err(failed("tell the interface what its driver takes"))?;
-        self.gate.open().map_err(failed("watch the interface"))?;
-        let receiver = Receiver::new(activation.features, self.interface.mtu);
-        self.active = Some((activation, receiver));
+        first.open().map_err(failed("watch the interface"))?;
+        let receiver = || Receiver::new(activation.features, self.interface.mtu);
+        self.active = Some(Active {
+            receivers: self.pairs.iter().map(|_| receiver()).collect(),
+            control: control::queue(activation.features, self.pairs.len()),
+            activation,
+        });
         Ok(())
     }
 
     fn reset(&mut self) {
         self.active = None;
         self.shut();
+        if let Err(error) = control::set_used(&mut self.pairs, 1) {
+            host_warn!(%error, "an interface's queues can't be switched");
+        }
     }
 
     fn process_queue(&mut self, queue: usize) -> Result<Progress, DeviceError> {
-        self.guarded(|net, active, receiver| match queue {
-            RX => {
-                if let Err(error) = net.gate.open() {
+        self.guarded(|net, active| match queue {
+            _ if active.control == Some(queue) => net.control(active, queue),
+            _ if queue / 2 >= net.pairs.len() => Ok(Progress::Idle),
+            _ if queue.is_multiple_of(2) => {
+                if let Err(error) = net.pairs[queue / 2].open() {
                     host_warn!(%error, "an interface can't be watched");
                 }
-                net.receive(active, receiver)
+                net.receive(active, queue / 2)
             }
-            _ => net.send(active),
+            _ => net.send(active, queue / 2),
         })
     }
 
     fn host_fds(&self) -> io::Result<Vec<OwnedFd>> {
-        Ok(vec![self.gate.fd()?])
+        self.pairs.iter().map(Pair::watch).collect()
     }
 
-    fn process_host_event(&mut self, _index: usize) -> Result<Progress, DeviceError> {
-        self.guarded(|net, active, receiver| net.receive(active, receiver))
+    fn process_host_event(&mut self, index: usize) -> Result<Progress, DeviceError> {
+        self.guarded(|net, active| net.receive(active, index))
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

@@ -111,6 +111,7 @@ impl VirtioPci {
             queues,
             interrupt: Arc::clone(&self.interrupt) as Arc<dyn Interrupt>,
             features: self.common.driver_features(),
+            notifiers: Arc::clone(&self.notifiers),
         };
         if let Err(error) = self.device.lock().activate(activation) {
             let cause = error.source.to_string();

@@ -2,7 +2,7 @@
 //! then.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -21,42 +21,67 @@ pub struct Worker {
     device: SharedVirtio,
     notifiers: Arc<[EventFd]>,
     host_fds: Vec<OwnedFd>,
+    /// By token.
+    sources: Vec<Source>,
+}
+
+/// What has a descriptor to watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The driver's notifications of a queue.
+    Queue(usize),
+    /// The host's side, by its index.
+    Host(usize),
 }
 
 impl Worker {
     pub(super) fn new(device: SharedVirtio, notifiers: Arc<[EventFd]>) -> io::Result<Self> {
-        let host_fds = device.lock().host_fds()?;
+        let (host_fds, sources) = {
+            let device = device.lock();
+            let host_fds = device.host_fds()?;
+            let queues = 0..notifiers.len();
+            let ours = queues.filter(|queue| !device.is_served_elsewhere(*queue));
+            let host = (0..host_fds.len()).map(Source::Host);
+            (host_fds, ours.map(Source::Queue).chain(host).collect())
+        };
         Ok(Self {
             device,
             notifiers,
             host_fds,
+            sources,
         })
     }
 
     /// The descriptors to watch, in the order of their tokens; open as long as the worker exists.
     pub fn fds(&self) -> Vec<RawFd> {
-        let notifiers = self.notifiers.iter().map(AsRawFd::as_raw_fd);
-        notifiers
-            .chain(self.host_fds.iter().map(AsRawFd::as_raw_fd))
-            .collect()
+        let fd = |source: &Source| match *source {
+            Source::Queue(queue) => self.notifiers[queue].as_raw_fd(),
+            Source::Host(index) => self.host_fds[index].as_raw_fd(),
+        };
+        self.sources.iter().map(fd).collect()
     }
 
     /// Does what input at the descriptor with position `token` calls for. An `Err` means that this
     /// device can't work any more, for a reason of the host's.
     pub fn handle(&self, token: usize) -> Result<(), DeviceError> {
-        let Some(notifier) = self.notifiers.get(token) else {
-            let index = token - self.notifiers.len();
-            let progress = self.device.lock().process_host_event(index)?;
-            return self.again(progress, 0);
-        };
-        match notifier.read() {
+        match self.sources[token] {
+            Source::Queue(queue) => self.notified(queue),
+            Source::Host(index) => {
+                let progress = self.device.lock().process_host_event(index)?;
+                self.again(progress, 0)
+            }
+        }
+    }
+
+    fn notified(&self, queue: usize) -> Result<(), DeviceError> {
+        match self.notifiers[queue].read() {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 return Err(DeviceError::Event(error));
             }
             _ => {}
         }
-        let progress = self.device.lock().process_queue(token)?;
-        self.again(progress, token)
+        let progress = self.device.lock().process_queue(queue)?;
+        self.again(progress, queue)
     }
 
     /// Comes back to `queue` after the other devices had their turn, if there is more to do.
@@ -82,13 +107,21 @@ pub(super) fn signal(notifier: &EventFd) -> io::Result<()> {
     }
 }
 
+/// An event descriptor to watch.
+#[expect(unsafe_code, reason = "event descriptors come as numbers")]
+pub(super) fn descriptor(event: EventFd) -> OwnedFd {
+    // UNSAFETY: a number says nothing about who closes it.
+    // SAFETY: `into_raw_fd` gives up an open descriptor that nothing else owns.
+    unsafe { OwnedFd::from_raw_fd(event.into_raw_fd()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::virtio::{ActivateError, Activation};
     use vmm_sys_util::eventfd::EFD_NONBLOCK;
 
-    /// A device that has more to do a given number of times.
+    /// A device that has more to do a given number of times. Its second queue is somebody else's.
     struct Busy(usize);
 
     impl VirtioDevice for Busy {
@@ -100,6 +133,9 @@ mod tests {
         }
         fn queue_sizes(&self) -> &[u16] {
             &[1]
+        }
+        fn is_served_elsewhere(&self, queue: usize) -> bool {
+            queue == 1
         }
         fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
         fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
@@ -123,8 +159,10 @@ mod tests {
     fn worker(more: usize) -> (Worker, EventFd) {
         let notifier = EventFd::new(EFD_NONBLOCK).unwrap();
         let ours = notifier.try_clone().unwrap();
+        let elsewhere = EventFd::new(EFD_NONBLOCK).unwrap();
         let device: SharedVirtio = Arc::new(Mutex::new(Box::new(Busy(more))));
-        (Worker::new(device, Arc::from([notifier])).unwrap(), ours)
+        let notifiers = Arc::from([notifier, elsewhere]);
+        (Worker::new(device, notifiers).unwrap(), ours)
     }
 
     #[test]

@@ -70,6 +70,29 @@ fn a_masked_vector_is_pending_until_it_is_unmasked() {
 }
 
 #[test]
+fn an_event_raises_a_vector_until_that_is_masked_or_moved() {
+    let (msix, vectors) = msix();
+    let event = Arc::new(EventFd::new(0).unwrap());
+    msix.bind(1, &event).unwrap();
+    assert!(vectors.bound().is_empty(), "it is masked");
+    msix.set_control(ENABLE);
+    open(&msix, 1);
+    msix.bind(1, &event).unwrap();
+    assert_eq!(vectors.bound(), [1]);
+    write(&msix, 1, 3, 1);
+    assert!(vectors.bound().is_empty());
+    open(&msix, 1);
+    msix.bind(1, &event).unwrap();
+    write(&msix, 1, 2, 0x41);
+    assert!(vectors.bound().is_empty());
+    msix.bind(1, &event).unwrap();
+    msix.unbind(1).unwrap();
+    assert!(vectors.bound().is_empty());
+    assert_eq!(vectors.routes().len(), 1, "it can still be raised");
+    msix.bind(COUNT, &event).unwrap();
+}
+
+#[test]
 fn the_function_mask_holds_all_vectors_back() {
     let (msix, vectors) = msix();
     msix.set_control(ENABLE | MASK_ALL);

@@ -3,16 +3,36 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::config;
+use super::config::{self, UdpSegments};
 
-/// Where frames come from and go to.
+/// Where the frames of a queue pair come from and go to.
 pub trait NetBackend: Send {
     /// A non-blocking descriptor. One read takes one frame and one write sends one; each begins with
     /// the 12 bytes of `struct virtio_net_hdr_mrg_rxbuf`, whose last two bytes mean nothing.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// Says how unfinished the frames may be that are read.
+    /// Says how unfinished the frames may be that are read, by any pair of the interface.
     fn set_offloads(&mut self, offloads: Offloads) -> io::Result<()>;
+
+    /// Whether datagrams may be segmented later than in the guest, and joined before it.
+    fn udp_segments(&self) -> UdpSegments {
+        UdpSegments::Refused
+    }
+
+    /// Takes part in the interface's traffic or not. At first it does; only of an interface's second
+    /// pair and later ones is it asked.
+    fn set_part(&mut self, _part: Part) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether a queue pair has a part in its interface's traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Some flows come through it.
+    Taken,
+    /// None do.
+    Left,
 }
 
 /// What may be left undone in frames for a driver: flags `TUN_F_…` of `linux/if_tun.h`.
@@ -28,20 +48,24 @@ impl Offloads {
     pub const TSO6: Self = Self(0x04);
     /// Segmentation of TCP with congestion marks.
     pub const TSO_ECN: Self = Self(0x08);
+    /// Segmentation of UDP, over IPv4 and IPv6: Linux takes both or none.
+    pub const USO: Self = Self(0x60);
 
     /// What a driver with these features takes. Whoever can't check sums can't be given segments.
     pub(super) fn taken_by(features: u64) -> Self {
         if features & config::GUEST_CSUM == 0 {
             return Self::default();
         }
-        let segments = features & (config::GUEST_TSO4 | config::GUEST_TSO6) != 0;
+        let tso = features & (config::GUEST_TSO4 | config::GUEST_TSO6) != 0;
+        let uso = config::GUEST_USO4 | config::GUEST_USO6;
         let mut offloads = Self::CHECKSUM.0;
-        for (feature, flag) in [
-            (config::GUEST_TSO4, Self::TSO4),
-            (config::GUEST_TSO6, Self::TSO6),
-            (config::GUEST_ECN, Self::TSO_ECN),
+        for (taken, flag) in [
+            (features & config::GUEST_TSO4 != 0, Self::TSO4),
+            (features & config::GUEST_TSO6 != 0, Self::TSO6),
+            (tso && features & config::GUEST_ECN != 0, Self::TSO_ECN),
+            (features & uso == uso, Self::USO),
         ] {
-            if segments && features & feature != 0 {
+            if taken {
                 offloads |= flag.0;
             }
         }
@@ -65,11 +89,13 @@ mod tests {
         check(GUEST_CSUM, 1);
         check(GUEST_CSUM | GUEST_TSO4, 3);
         check(FEATURES, 15);
+        check(FEATURES | UDP_SEGMENTS, 15 | 0x60);
     }
 
     #[test]
     fn combinations_that_make_no_sense_are_cut_down() {
-        check(GUEST_TSO4 | GUEST_TSO6, 0);
+        check(GUEST_TSO4 | GUEST_TSO6 | GUEST_USO4 | GUEST_USO6, 0);
         check(GUEST_CSUM | GUEST_ECN, 1);
+        check(GUEST_CSUM | GUEST_USO4, 1);
     }
 }

@@ -10,12 +10,12 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// virtio 1.2 §5.1.4: address, status, queue pairs, MTU. Status and pairs stand in for features
-    /// that aren't offered.
-    pub(super) fn bytes(&self) -> [u8; 12] {
+    /// virtio 1.2 §5.1.4: address, status, queue pairs, MTU. The status stands in for a feature that
+    /// isn't offered.
+    pub(super) fn bytes(&self, pairs: u16) -> [u8; 12] {
         let mut bytes = [0; 12];
         bytes[..6].copy_from_slice(&self.mac);
-        bytes[8..10].copy_from_slice(&1u16.to_le_bytes());
+        bytes[8..10].copy_from_slice(&pairs.to_le_bytes());
         bytes[10..].copy_from_slice(&self.mtu.to_le_bytes());
         bytes
     }
@@ -34,8 +34,13 @@ pub(super) const HOST_TSO4: u64 = 1 << 11;
 pub(super) const HOST_TSO6: u64 = 1 << 12;
 pub(super) const HOST_ECN: u64 = 1 << 13;
 pub(super) const MRG_RXBUF: u64 = 1 << 15;
+pub(super) const CTRL_VQ: u64 = 1 << 17;
+pub(super) const MQ: u64 = 1 << 22;
+pub(super) const GUEST_USO4: u64 = 1 << 54;
+pub(super) const GUEST_USO6: u64 = 1 << 55;
+pub(super) const HOST_USO: u64 = 1 << 56;
 
-/// What is offered. There is no control queue: the host decides what reaches an interface.
+/// What every interface offers.
 pub(super) const FEATURES: u64 = CSUM
     | GUEST_CSUM
     | MTU
@@ -47,3 +52,41 @@ pub(super) const FEATURES: u64 = CSUM
     | HOST_TSO6
     | HOST_ECN
     | MRG_RXBUF;
+
+/// Segmentation of UDP, where the host's kernel does it.
+pub(super) const UDP_SEGMENTS: u64 = GUEST_USO4 | GUEST_USO6 | HOST_USO;
+
+/// Any of these, and frames are longer than packets.
+pub(super) const GUEST_SEGMENTS: u64 = GUEST_TSO4 | GUEST_TSO6 | GUEST_USO4 | GUEST_USO6;
+
+/// Whether the host's kernel segments UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UdpSegments {
+    /// From Linux 6.2 on.
+    Taken,
+    /// Each datagram has a frame of its own.
+    Refused,
+}
+
+/// What is offered with so many queue pairs. There is a control queue for their sake alone: the host
+/// decides what reaches an interface.
+pub(super) fn features(pairs: u16, segments: UdpSegments) -> u64 {
+    let queues = if pairs > 1 { CTRL_VQ | MQ } else { 0 };
+    let segments = match segments {
+        UdpSegments::Taken => UDP_SEGMENTS,
+        UdpSegments::Refused => 0,
+    };
+    FEATURES | queues | segments
+}
+
+const QUEUE_SIZE: u16 = 256;
+const CONTROL_SIZE: u16 = 64;
+
+/// A receiving and a sending queue for each pair; with several, the control queue after them.
+pub(super) fn queue_sizes(pairs: u16) -> Vec<u16> {
+    let mut sizes = vec![QUEUE_SIZE; 2 * usize::from(pairs)];
+    if pairs > 1 {
+        sizes.push(CONTROL_SIZE);
+    }
+    sizes
+}

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 
 use vm_memory::{GuestMemory, GuestMemoryMmap, Permissions, VolatileSlice};
 
-use super::config::{GUEST_TSO4, GUEST_TSO6, MRG_RXBUF};
+use super::config::{GUEST_SEGMENTS, MRG_RXBUF};
 use super::guest_io::{MAX_VECTORS, read_frame};
 use super::{HEADER, LARGEST_FRAME};
 use crate::virtio::chain::{Chain, ChainTooShort};
@@ -58,7 +58,7 @@ pub(super) enum Received {
 impl Receiver {
     /// For a driver with these features, on an interface with packets of up to `mtu` bytes.
     pub(super) fn new(features: u64, mtu: u16) -> Self {
-        let segmented = features & (GUEST_TSO4 | GUEST_TSO6) != 0;
+        let segmented = features & GUEST_SEGMENTS != 0;
         let largest = if segmented {
             LARGEST_FRAME
         } else {

@@ -12,6 +12,14 @@ use super::config::*;
 use super::*;
 use crate::test_guest::{Added, Direct, PciDriver, Ring, TestMachine, WRITE};
 
+const RX: usize = 0;
+const TX: usize = 1;
+
+/// With two pairs.
+const CONTROL: usize = 4;
+
+const QUEUE_SIZE: u16 = 256;
+
 const INTERFACE: Interface = Interface {
     mac: [2, 0, 0, 0, 0, 1],
     mtu: 1400,
@@ -27,6 +35,7 @@ const BUFFERS: usize = 43;
 struct Wire {
     socket: UnixDatagram,
     offloads: Arc<Mutex<Offloads>>,
+    part: Arc<Mutex<Part>>,
 }
 
 impl NetBackend for Wire {
@@ -38,6 +47,12 @@ impl NetBackend for Wire {
         *self.offloads.lock() = offloads;
         Ok(())
     }
+
+    fn set_part(&mut self, part: Part) -> io::Result<()> {
+        let before = std::mem::replace(&mut *self.part.lock(), part);
+        assert_ne!(before, part, "the kernel refuses what is so already");
+        Ok(())
+    }
 }
 
 struct Fixture {
@@ -47,17 +62,48 @@ struct Fixture {
     offloads: Arc<Mutex<Offloads>>,
 }
 
-fn device() -> (Net, UnixDatagram, Arc<Mutex<Offloads>>) {
+/// The other end of a wire, and what its device's end was told.
+struct Far {
+    wire: UnixDatagram,
+    offloads: Arc<Mutex<Offloads>>,
+    part: Arc<Mutex<Part>>,
+}
+
+fn cable() -> (Wire, Far) {
     let (socket, wire) = UnixDatagram::pair().unwrap();
     socket.set_nonblocking(true).unwrap();
     wire.set_nonblocking(true).unwrap();
-    let offloads = Arc::default();
-    let backend = Wire {
+    let near = Wire {
         socket,
-        offloads: Arc::clone(&offloads),
+        offloads: Arc::default(),
+        part: Arc::new(Mutex::new(Part::Taken)),
     };
-    let net = Net::new(INTERFACE, Box::new(backend)).unwrap();
+    let far = Far {
+        wire,
+        offloads: Arc::clone(&near.offloads),
+        part: Arc::clone(&near.part),
+    };
+    (near, far)
+}
+
+fn device() -> (Net, UnixDatagram, Arc<Mutex<Offloads>>) {
+    let (near, Far { wire, offloads, .. }) = cable();
+    let net = Net::new(INTERFACE, vec![Box::new(near)]).unwrap();
     (net, wire, offloads)
+}
+
+/// A device with two queue pairs, whose driver is ready.
+fn two_pairs() -> (Direct<Net>, [Far; 2]) {
+    let ((first, far0), (second, far1)) = (cable(), cable());
+    let net = Net::new(INTERFACE, vec![Box::new(first), Box::new(second)]).unwrap();
+    (Direct::new(net), [far0, far1])
+}
+
+/// Sends a command, and gives the answer.
+fn command(direct: &mut Direct<Net>, command: &[u8]) -> u8 {
+    let added = direct.rings[CONTROL].add(&[command], &[1]);
+    direct.run(CONTROL);
+    direct.rings[CONTROL].written(&added)[0]
 }
 
 impl Fixture {
@@ -288,6 +334,79 @@ fn anything() -> impl Strategy<Value = Vec<(u64, u32, u16)>> {
     proptest::collection::vec(buffer, 1..6)
 }
 
+#[test]
+fn several_queue_pairs_are_offered_with_the_queue_to_choose_them() {
+    let (direct, _far) = two_pairs();
+    let net = &direct.device;
+    assert_eq!(net.features(), FEATURES | CTRL_VQ | MQ);
+    assert_eq!(net.queue_sizes(), [256, 256, 256, 256, 64]);
+    let mut pairs = [0; 2];
+    net.read_config(8, &mut pairs);
+    assert_eq!(pairs, [2, 0]);
+}
+
+#[test]
+fn a_pair_has_a_part_in_the_traffic_only_while_its_driver_uses_it() {
+    let (mut direct, [_, far]) = two_pairs();
+    assert_eq!(*far.part.lock(), Part::Left);
+    far.wire.send(&on_wire(b"frame")).unwrap();
+    let buffers: Vec<_> = (0..BUFFERS + 2)
+        .map(|_| direct.rings[2].add(&[], &[BUFFER]))
+        .collect();
+    direct.run(2);
+    assert_eq!(direct.counter("net_rx_frames"), 1, "what is there is taken");
+    assert_eq!(command(&mut direct, &[4, 0, 2, 0]), 0);
+    assert_eq!(*far.part.lock(), Part::Taken);
+    far.wire.send(&on_wire(b"more")).unwrap();
+    let _ = direct.device.process_host_event(1).unwrap();
+    assert_eq!(direct.counter("net_rx_frames"), 2);
+    assert_eq!(
+        content(&mut direct.rings[2], &buffers, (0, 17))[12..],
+        *b"frame"
+    );
+    direct.rings[3].add(&[&on_wire(b"back")], &[]);
+    direct.run(3);
+    let mut got = [0; 64];
+    assert_eq!(far.wire.recv(&mut got).unwrap(), 16);
+    assert_eq!(command(&mut direct, &[4, 0, 1, 0]), 0);
+    assert_eq!(*far.part.lock(), Part::Left);
+    assert_eq!(command(&mut direct, &[4, 0, 2, 0]), 0);
+    direct.device.reset();
+    assert_eq!(*far.part.lock(), Part::Left, "a new driver knows of none");
+}
+
+#[test]
+fn commands_that_make_no_sense_are_refused() {
+    let (mut direct, [_, far]) = two_pairs();
+    for bad in [
+        &[4, 0, 0, 0][..],
+        &[4, 0, 3, 0],
+        &[4, 0, 2, 1],
+        &[4, 1, 2, 0],
+        &[0, 0, 1, 0],
+        &[4, 0],
+        &[],
+    ] {
+        assert_eq!(command(&mut direct, bad), 1, "{bad:?}");
+    }
+    assert_eq!(*far.part.lock(), Part::Left);
+    assert!(!direct.needs_reset());
+    direct.rings[CONTROL].add(&[&[4, 0, 2, 0]], &[]);
+    direct.run(CONTROL);
+    assert!(direct.needs_reset(), "there is no room for an answer");
+}
+
+#[test]
+fn a_driver_that_knows_of_one_pair_has_no_control_queue() {
+    let (mut direct, [_, far]) = two_pairs();
+    direct.device.reset();
+    direct.activate_with(FEATURES | CTRL_VQ);
+    direct.rings[CONTROL].add(&[&[4, 0, 2, 0]], &[1]);
+    direct.run(CONTROL);
+    assert_eq!(direct.rings[CONTROL].used(), None);
+    assert_eq!(*far.part.lock(), Part::Left);
+}
+
 proptest! {
     #[test]
     fn no_frame_is_lost_or_changed(
@@ -300,7 +419,7 @@ proptest! {
         for frame in &frames {
             // As many as are missing from a full ring, which is what a driver gives.
             let enough = usize::try_from(65562u32.div_ceil(buffer)).unwrap();
-            let count = enough.min(usize::from(QUEUE_SIZES[RX]));
+            let count = enough.min(usize::from(QUEUE_SIZE));
             fixture.direct.device.reset();
             fixture.direct.activate();
             let buffers = fixture.add_buffers(count, buffer);
@@ -308,7 +427,7 @@ proptest! {
             fixture.take_frames();
             got.extend(fixture.received(&buffers));
         }
-        let room = usize::try_from(buffer).unwrap() * usize::from(QUEUE_SIZES[RX]) - 12;
+        let room = usize::try_from(buffer).unwrap() * usize::from(QUEUE_SIZE) - 12;
         for (frame, got) in frames.iter().zip(&got) {
             // A driver whose whole ring is too small gets what fits.
             prop_assert_eq!(&frame[..frame.len().min(room)], &got[..]);

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering::SeqCst};
 
+use vmm_sys_util::eventfd::EventFd;
+
 use crate::pci::msix::Msix;
 use crate::{Interrupt, host_warn};
 
@@ -44,7 +46,7 @@ impl VirtioInterrupt {
         self.isr.store(0, SeqCst);
         self.config_vector.store(NO_VECTOR, SeqCst);
         for vector in &self.queue_vectors {
-            vector.store(NO_VECTOR, SeqCst);
+            self.unbind(vector.swap(NO_VECTOR, SeqCst));
         }
     }
 
@@ -74,7 +76,14 @@ impl VirtioInterrupt {
             NO_VECTOR
         };
         if let Some(register) = self.register(queue) {
-            register.store(chosen, SeqCst);
+            self.unbind(register.swap(chosen, SeqCst));
+        }
+    }
+
+    /// What a queue's events raised is another vector's business now, or nobody's.
+    fn unbind(&self, vector: u16) {
+        if let Err(error) = self.msix.unbind(vector) {
+            host_warn!(vector, %error, "an interrupt vector stays bound");
         }
     }
 
@@ -97,6 +106,13 @@ impl VirtioInterrupt {
 impl Interrupt for VirtioInterrupt {
     fn signal_queue(&self, queue: u16) -> io::Result<()> {
         self.raise(ISR_QUEUE, Some(queue))
+    }
+
+    fn bind_queue(&self, queue: u16, event: &Arc<EventFd>) -> io::Result<()> {
+        match self.vector(Some(queue)) {
+            NO_VECTOR => Ok(()),
+            vector => self.msix.bind(vector, event),
+        }
     }
 
     fn signal_config(&self) -> io::Result<()> {
