@@ -26,6 +26,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
 /// In e2e, the tests of containers in machines: half of those with machines, which take long.
 const CONTAINERS_OF_MACHINES: &str = "containers::kvm::";
 
+/// In e2e, the tests of networks: about as many, of both kinds, because they change the node's network.
+const NETWORKS: &str = "network::";
+
 /// How many pods the tests for leaks make, if set; handed on into the node.
 const PODS: &str = "BULKHEAD_E2E_PODS";
 
@@ -57,11 +60,17 @@ impl Suite {
                 suite("machine containers", words(&[CONTAINERS_OF_MACHINES])),
                 suite(
                     "with machines",
-                    words(&["kvm::", "machines::", "--skip=containers::kvm::"]),
+                    words(&[
+                        "kvm::",
+                        "machines::",
+                        "--skip=containers::kvm::",
+                        "--skip=network::",
+                    ]),
                 ),
+                suite("networks", words(&[NETWORKS])),
                 suite(
                     "without machines",
-                    words(&["--skip=kvm::", "--skip=machines::"]),
+                    words(&["--skip=kvm::", "--skip=machines::", "--skip=network::"]),
                 ),
             ],
             None => vec![suite(name, Vec::new())],
@@ -90,10 +99,9 @@ impl Suite {
 
     /// Machines in a node take most of the time.
     fn has_machines(&self) -> bool {
-        self.arguments
-            .iter()
-            .any(|argument| argument == CONTAINERS_OF_MACHINES || argument == "kvm::")
-            || self.name.ends_with(" vm")
+        self.arguments.iter().any(|argument| {
+            [CONTAINERS_OF_MACHINES, NETWORKS, "kvm::"].contains(&argument.as_str())
+        }) || self.name.ends_with(" vm")
             || self.name.starts_with("vmm ")
     }
 
