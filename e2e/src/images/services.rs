@@ -1,6 +1,7 @@
-//! Images of servers that keep data, made from Debian packages: what pods use over their network.
+//! Images of servers, made from Debian packages: what pods use over their network.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
@@ -17,6 +18,9 @@ pub const REDIS: &str = "registry.k8s.io/bulkhead/redis:7";
 
 /// PostgreSQL with psql, and an empty cluster that trusts everybody.
 pub const POSTGRESQL: &str = "registry.k8s.io/bulkhead/postgresql:15";
+
+/// iperf3, which measures networks.
+pub const IPERF3: &str = "registry.k8s.io/bulkhead/iperf3:3";
 
 /// Who PostgreSQL runs as: it refuses to be root.
 const POSTGRES: u32 = 70;
@@ -42,6 +46,8 @@ const REDIS_PACKAGES: [&str; 16] = [
     "libsystemd0",
     "libzstd1",
 ];
+
+const IPERF3_PACKAGES: [&str; 5] = ["iperf3", "libiperf0", "libc6", "libsctp1", "libssl3"];
 
 /// With all libraries, also those for what the cluster does not use.
 const POSTGRESQL_PACKAGES: [&str; 44] = [
@@ -98,6 +104,11 @@ pub(super) fn add(registry: &RegistryStore, base: &Layer, cache: &Path) -> Resul
         let layer = Layer::pack(files, Compression::Zstd)?;
         Ok(Image::new(&[base.clone(), layer], settings))
     };
+    let tree = Tree::fetch(&cache.join("iperf3"), &IPERF3_PACKAGES)?;
+    let iperf3 = with_program(Files::new(), &tree, "usr/bin/iperf3")?;
+    let settings = json!({"Cmd": ["iperf3", "-s"], "Env": [PATH]});
+    registry.add("bulkhead/iperf3", "3", &image(&iperf3, settings)?)?;
+
     let redis = redis(&Tree::fetch(&cache.join("redis"), &REDIS_PACKAGES)?)?;
     let serve = ["redis-server", "--protected-mode", "no", "--save", ""];
     let settings = json!({"Cmd": serve, "Env": [PATH]});
@@ -164,12 +175,9 @@ fn with_all(files: Files, tree: &Tree, path: &str, owner: u32) -> Result<Files> 
     Ok(files)
 }
 
-/// Making a cluster takes long in an emulated machine, so it is done here, once, among the packages.
+/// Making a cluster takes long in an emulated machine, so it is done here, among the packages.
 fn make_cluster(tree: &Tree) -> Result<()> {
     let cluster = tree.path(CLUSTER);
-    if cluster.join("PG_VERSION").exists() {
-        return Ok(());
-    }
     let _ = fs::remove_dir_all(&cluster);
     for directory in ["dev/shm", "etc", "tmp", CLUSTER] {
         fs::create_dir_all(tree.path(directory))?;
@@ -186,7 +194,11 @@ fn make_cluster(tree: &Tree) -> Result<()> {
     initdb.args(["--no-sync", "--no-instructions", "--auth=trust"]);
     initdb.args(["--locale=C", "--encoding=UTF8", "--wal-segsize=1"]);
     initdb.args(["--username=postgres", &format!("--pgdata=/{CLUSTER}")]);
-    run(&mut initdb)
+    run(&mut initdb)?;
+    // By itself it trusts clients of the same host only.
+    let trusted = cluster.join("pg_hba.conf");
+    let mut trusted = fs::File::options().append(true).open(trusted)?;
+    Ok(trusted.write_all(b"host all all all trust\n")?)
 }
 
 fn passwd() -> String {

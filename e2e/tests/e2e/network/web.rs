@@ -69,7 +69,7 @@ impl Web {
             .iter()
             .map(|(ip, port)| format!("http://{}:{port}/", node::host(ip)));
         let script: Vec<String> = urls
-            .map(|url| format!("wget -q -T 30 -O - {url} || echo no answer from {url}"))
+            .map(|url| format!("timeout 30 wget -q -O - {url} || echo no answer from {url}"))
             .collect();
         let pages = self
             .container
