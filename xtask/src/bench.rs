@@ -7,6 +7,7 @@
 mod before;
 mod client;
 mod figures;
+mod qemu;
 mod record;
 
 use crate::node::{self, OwnedNode};
@@ -41,6 +42,8 @@ enum Part {
     Images,
     /// Memory per pod: ours against containerd.
     Memory,
+    /// Throughput and round trips: ours against containerd, machines against QEMU.
+    Net,
 }
 
 impl Part {
@@ -50,6 +53,7 @@ impl Part {
             Self::Machines => "machines",
             Self::Images => "images",
             Self::Memory => "memory",
+            Self::Net => "net",
         }
     }
 
@@ -58,7 +62,7 @@ impl Part {
         match self {
             Self::Pods => 8,
             Self::Machines => 3,
-            Self::Images | Self::Memory => 2,
+            Self::Images | Self::Memory | Self::Net => 2,
         }
     }
 }
@@ -75,6 +79,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut products = vec![client::build()?];
     if parts.contains(&Part::Images) {
         products.extend(client::large_image()?);
+    }
+    if parts.contains(&Part::Net) {
+        products.extend(qemu::products()?);
     }
     products.extend(before.iter().flat_map(Before::products));
     let node = OwnedNode::boot("bench", node::DEFAULT_MEMORY_MIB, &products)?;

@@ -10,6 +10,8 @@ pub(super) enum Unit {
     Milliseconds,
     Mebibytes,
     Processes,
+    Megabits,
+    PerSecond,
 }
 
 impl Unit {
@@ -18,6 +20,8 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
             Self::Processes => "processes",
+            Self::Megabits => "Mbit/s",
+            Self::PerSecond => "1/s",
         }
     }
 }

@@ -12,6 +12,7 @@ mod machines;
 mod node;
 mod outside;
 mod plugin;
+mod plugin_health;
 mod services;
 mod traces;
 mod web;
