@@ -131,14 +131,24 @@ impl Sharing {
                 ),
             ))
         };
+        // Never another kind of pod instead: that would take protection away in silence.
+        let apart = |what: &str| {
+            Err(Error::new(
+                Kind::Unsupported,
+                format!(
+                    "a pod of runtime handler {handler:?} has a kernel of its own and can't share the \
+                     node's {what}; use no RuntimeClass, or one whose handler is of kind \"namespaced\""
+                ),
+            ))
+        };
         if sharing.host_network && !features.host_network {
-            return cannot("the node's network");
+            return apart("network (hostNetwork)");
         }
         if sharing.host_pid && !features.host_namespaces {
-            return cannot("the node's PID namespace");
+            return apart("processes (hostPID)");
         }
         if sharing.host_ipc && !features.host_namespaces {
-            return cannot("the node's IPC namespace");
+            return apart("IPC namespace (hostIPC)");
         }
         match options.userns_options.map(|options| options.mode()) {
             None | Some(NamespaceMode::Node) => Ok(sharing),

@@ -8,6 +8,7 @@ mod values;
 pub mod images;
 pub mod machines;
 pub mod memory;
+pub mod net;
 pub mod pods;
 pub mod stream;
 
@@ -31,6 +32,7 @@ pub async fn run(part: &str, setup: &Setup) -> Result<()> {
         "machines" => machines::measure(setup).await,
         "images" => images::measure(setup).await,
         "memory" => memory::measure(setup).await,
+        "net" => net::measure(setup).await,
         "stream" => stream::measure(setup).await,
         _ => bail!("no part is called {part}"),
     }

@@ -41,6 +41,34 @@ impl Tree {
         self.root.join(path.trim_start_matches('/'))
     }
 
+    /// A call of `program` as user `id`, with the packages for a root: all that it needs is theirs.
+    pub fn command(&self, program: &str, id: u32) -> Command {
+        let mut command = Command::new("chroot");
+        command.arg(format!("--userspec={id}:{id}"));
+        command.arg(&self.root).arg(program);
+        command
+    }
+
+    /// Paths of the libraries that the loader finds for `program`; all have to be there.
+    pub fn libraries(&self, program: &str) -> Result<Vec<String>> {
+        let mut command = self.command("/lib64/ld-linux-x86-64.so.2", 0);
+        let output = command.args(["--list", program]).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "libraries of {program}: {said}");
+        // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f…)`
+        let path = |line: &str| {
+            line.split_once("=> ")?
+                .1
+                .split(' ')
+                .next()
+                .map(str::to_owned)
+        };
+        Ok(String::from_utf8(output.stdout)?
+            .lines()
+            .filter_map(path)
+            .collect())
+    }
+
     /// What `program` of the packages prints.
     pub fn output(&self, program: &str, argument: &str) -> Result<String> {
         let program = self.path(program);

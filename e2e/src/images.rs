@@ -4,6 +4,8 @@
 //! through a registry mirror, and holds what its specs need of it. One of them is named by a digest
 //! and can't be substituted.
 
+pub mod services;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -16,6 +18,9 @@ use crate::registry::RegistryStore;
 
 /// Registries whose names the images carry; all are mirrored by the node's own.
 pub const REGISTRIES: [&str; 3] = ["registry.k8s.io", "k8s.gcr.io", "gcr.io"];
+
+/// nginx, serving one page on port 80.
+pub const NGINX: &str = "registry.k8s.io/e2e-test-images/nginx:1.14-2";
 
 /// The image of the demo and of most tests, as a pod names it.
 pub const BUSYBOX: &str = "registry.k8s.io/e2e-test-images/busybox:1.29-2";
@@ -90,6 +95,7 @@ pub fn build(cache: &Path, store: &Path) -> Result<()> {
         )?,
     )?;
 
+    services::add(&registry, &base, cache)?;
     add_marked(&registry, &with, shell())?;
     add_users(&registry, &with)?;
 

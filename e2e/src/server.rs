@@ -21,12 +21,18 @@ pub fn pid() -> Result<Option<i32>> {
 
 /// Starts a server that outlives us.
 pub fn start() -> Result<()> {
+    start_with(&[])
+}
+
+/// The same with `arguments` beside.
+pub fn start_with(arguments: &[&str]) -> Result<()> {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(LOG)?;
     Command::new("setsid")
         .args(["--fork", "/usr/local/bin/bulkhead", "serve"])
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

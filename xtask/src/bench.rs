@@ -7,6 +7,7 @@
 mod before;
 mod client;
 mod figures;
+mod qemu;
 mod record;
 
 use crate::node::{self, OwnedNode};
@@ -44,6 +45,8 @@ enum Part {
     Memory,
     /// Exec and port-forward, how much a second and how soon: ours against containerd.
     Stream,
+    /// Throughput and round trips: ours against containerd, machines against QEMU.
+    Net,
 }
 
 impl Part {
@@ -54,6 +57,7 @@ impl Part {
             Self::Images => "images",
             Self::Memory => "memory",
             Self::Stream => "stream",
+            Self::Net => "net",
         }
     }
 
@@ -62,7 +66,7 @@ impl Part {
         match self {
             Self::Pods => 8,
             Self::Machines | Self::Stream => 3,
-            Self::Images | Self::Memory => 2,
+            Self::Images | Self::Memory | Self::Net => 2,
         }
     }
 }
@@ -80,6 +84,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     products.extend(peers::build()?);
     if parts.contains(&Part::Images) {
         products.extend(client::large_image()?);
+    }
+    if parts.contains(&Part::Net) {
+        products.extend(qemu::products()?);
     }
     products.extend(before.iter().flat_map(Before::products));
     let node = OwnedNode::boot("bench", node::DEFAULT_MEMORY_MIB, &products)?;

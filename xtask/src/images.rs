@@ -25,7 +25,13 @@ pub(crate) fn run() -> Result<()> {
 
 fn recipe() -> Result<String> {
     let mut hasher = DefaultHasher::new();
-    for file in ["debian.rs", "image.rs", "images.rs", "registry.rs"] {
+    for file in [
+        "debian.rs",
+        "image.rs",
+        "images.rs",
+        "images/services.rs",
+        "registry.rs",
+    ] {
         let path = repository::root().join("e2e/src").join(file);
         fs::read(&path)
             .with_context(|| format!("read {}", path.display()))?

@@ -35,6 +35,7 @@ use std::process::ExitCode;
 
 pub(crate) use owned::OwnedNode;
 pub(crate) use products::Product;
+pub(crate) use qemu::PACKAGES as QEMU_PACKAGES;
 pub(crate) use runtime_dir::Died;
 
 /// What a node has unless somebody asks for more.

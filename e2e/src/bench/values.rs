@@ -11,6 +11,8 @@ pub(super) enum Unit {
     Mebibytes,
     MebibytesPerSecond,
     Processes,
+    Megabits,
+    PerSecond,
 }
 
 impl Unit {
@@ -20,6 +22,8 @@ impl Unit {
             Self::Mebibytes => "MiB",
             Self::MebibytesPerSecond => "MiB/s",
             Self::Processes => "processes",
+            Self::Megabits => "Mbit/s",
+            Self::PerSecond => "1/s",
         }
     }
 }

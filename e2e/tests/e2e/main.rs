@@ -29,6 +29,7 @@ mod images;
 mod leaks;
 mod logs;
 mod machines;
+mod network;
 mod pods;
 mod restart;
 mod streaming;

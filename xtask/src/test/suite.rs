@@ -28,6 +28,9 @@ const TIME_LIMIT_OF_MUCH: Duration = Duration::from_secs(3 * 60 * 60);
 /// In e2e, the tests of containers in machines: half of those with machines, which take long.
 const CONTAINERS_OF_MACHINES: &str = "containers::kvm::";
 
+/// In e2e, the tests of networks: about as many, of both kinds, because they change the node's network.
+const NETWORKS: &str = "network::";
+
 /// How many pods the tests for leaks make, how many sessions are dropped, and how much is streamed, if
 /// set; handed on into the node.
 const AMOUNTS: [&str; 3] = [
@@ -64,11 +67,17 @@ impl Suite {
                 suite("machine containers", words(&[CONTAINERS_OF_MACHINES])),
                 suite(
                     "with machines",
-                    words(&["kvm::", "machines::", "--skip=containers::kvm::"]),
+                    words(&[
+                        "kvm::",
+                        "machines::",
+                        "--skip=containers::kvm::",
+                        "--skip=network::",
+                    ]),
                 ),
+                suite("networks", words(&[NETWORKS])),
                 suite(
                     "without machines",
-                    words(&["--skip=kvm::", "--skip=machines::"]),
+                    words(&["--skip=kvm::", "--skip=machines::", "--skip=network::"]),
                 ),
             ],
             None => vec![suite(name, Vec::new())],
@@ -94,10 +103,9 @@ impl Suite {
 
     /// Machines in a node take most of the time.
     fn has_machines(&self) -> bool {
-        self.arguments
-            .iter()
-            .any(|argument| argument == CONTAINERS_OF_MACHINES || argument == "kvm::")
-            || self.name.ends_with(" vm")
+        self.arguments.iter().any(|argument| {
+            [CONTAINERS_OF_MACHINES, NETWORKS, "kvm::"].contains(&argument.as_str())
+        }) || self.name.ends_with(" vm")
             || self.name.starts_with("vmm ")
     }
 

@@ -24,8 +24,10 @@ const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
 const EGRESS: &str = "kubernetes.io/egress-bandwidth";
 /// Kubernetes takes rates from 1k to 1P.
 const RATES: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000_000_000;
-/// The largest burst that the `bandwidth` plugin takes, as other runtimes give it.
-const BURST: u64 = u32::MAX as u64;
+/// Bursts in bits: at least what the largest packet needs, at most what the `bandwidth` plugin takes.
+/// Between them a second's worth. Always the most, as other runtimes have it, would let hundreds of
+/// megabytes pass before a limit is felt.
+const BURSTS: std::ops::RangeInclusive<u64> = 8 * 65_536..=u32::MAX as u64;
 
 impl Bandwidth {
     /// From `kubernetes.io/ingress-bandwidth` and `kubernetes.io/egress-bandwidth`; `None` without both.
@@ -42,7 +44,8 @@ impl Bandwidth {
         if ingress.is_none() && egress.is_none() {
             return Ok(None);
         }
-        let burst = |rate: Option<u64>| rate.map_or(0, |_| BURST);
+        let burst =
+            |rate: Option<u64>| rate.map_or(0, |rate| rate.clamp(*BURSTS.start(), *BURSTS.end()));
         Ok(Some(Self {
             ingress_rate: ingress.unwrap_or_default(),
             ingress_burst: burst(ingress),
@@ -127,8 +130,24 @@ mod tests {
         let annotations = BTreeMap::from([(EGRESS.to_owned(), "1M".to_owned())]);
         let found = Bandwidth::from_annotations(&annotations).unwrap().unwrap();
         assert_eq!((found.ingress_rate, found.ingress_burst), (0, 0));
-        assert_eq!((found.egress_rate, found.egress_burst), (1_000_000, BURST));
+        assert_eq!(
+            (found.egress_rate, found.egress_burst),
+            (1_000_000, 1_000_000)
+        );
         assert_eq!(Bandwidth::from_annotations(&BTreeMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn a_burst_holds_the_largest_packet_and_fits_the_plugin() {
+        for (rate, burst) in [
+            ("1k", 8 * 65_536),
+            ("20M", 20_000_000),
+            ("1T", u32::MAX.into()),
+        ] {
+            let annotations = BTreeMap::from([(INGRESS.to_owned(), rate.to_owned())]);
+            let found = Bandwidth::from_annotations(&annotations).unwrap().unwrap();
+            assert_eq!(found.ingress_burst, burst, "{rate}");
+        }
     }
 
     proptest! {
