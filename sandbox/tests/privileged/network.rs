@@ -21,7 +21,7 @@ const POD: &str = "10.111.0.2";
 const PORT: u16 = 7000;
 
 /// Bytes of each transfer.
-const LENGTH: usize = 4 << 20;
+const LENGTH: usize = 1 << 20;
 
 /// Who moves frames, and how many CPUs the node seems to have for the machine.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +101,8 @@ impl Lan {
              ip -n NS -6 route add default via fd11::1; \
              ip -n NS route add 10.201.0.0/16 via 10.111.0.1 table 100; \
              ip -n NS rule add from 10.111.0.2 lookup 100 priority 500; \
-             ip -n NS -6 route add fd12::/64 via fd11::1 table 1000; \
-             ip -n NS -6 rule add to fd12::/64 lookup 1000; \
+             ip -n NS -6 route add fd12::/64 via fd11::1 table 200; \
+             ip -n NS -6 rule add to fd12::/64 lookup 200; \
              ip -n NS neigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev net1 nud permanent";
         shell(&format!("set -e; {}", setup.replace("NS", &lan.name)));
         lan
@@ -217,7 +217,7 @@ pub async fn carries(node: Arc<Node>, case: Case) {
     let [host4, host6] = HOST;
     let script = format!(
         "set -e; ls /sys/class/net/eth0/queues; ip addr; ip route; ip -6 route; ip neigh; \
-         ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 1000; \
+         ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 200; \
          ping -c 1 -W 20 {host4}; ping -6 -c 1 -W 20 {host6}; \
          nc {host4} {v4} </dev/null >/root/a; nc {host4} {v4} </root/a >/dev/null; \
          nc {host6} {v6} </dev/null >/root/b; nc {host6} {v6} </root/b >/dev/null; \
@@ -243,7 +243,7 @@ pub async fn carries(node: Arc<Node>, case: Case) {
         "10.201.0.0/16 via 10.111.0.1 dev eth0",
         "from 10.111.0.2 lookup 100",
         "fd12::/64 via fd11::1 dev eth0",
-        "from all to fd12::/64 lookup 1000",
+        "from all to fd12::/64 lookup 200",
     ] {
         assert!(log.contains(line), "{line:?} is not in {log}");
     }

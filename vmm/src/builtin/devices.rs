@@ -9,20 +9,19 @@ use vmm_devices::NotifierBinder;
 use vmm_devices::pci::PlugError;
 use vmm_devices::virtio::blk::{Blk, Disk, DiskError, Extent, SerialNumberError};
 use vmm_devices::virtio::fs::{ConnectError, Fs, TagError};
-use vmm_devices::virtio::net::{
-    Interface, Net, NetBackend, Tap, TapError, Vhost, VhostError, VhostNet,
-};
+use vmm_devices::virtio::net::{TapError, VhostError};
 use vmm_devices::virtio::transport::{VirtioPci, Wiring, vector_count};
 use vmm_devices::virtio::{Memory, VirtioDevice};
+
+mod net;
+
+use net::{MAX_PAIRS, net};
 
 use super::kvm::Vm;
 use super::vectors::Vectors;
 use super::{Device, Parts, Thread};
 use crate::files::{FileError, Files};
 use crate::machine;
-
-/// Most queue pairs of an interface. Each takes two interrupt vectors and, with vhost-net, a kernel thread.
-const MAX_PAIRS: usize = 16;
 
 /// A device can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -220,36 +219,6 @@ impl Parts {
         self.devices.insert(slot, device);
         Ok(slot)
     }
-}
-
-fn net(spec: &NetSpec, files: &Files) -> Result<Box<dyn VirtioDevice>, AttachError> {
-    let (queues, vhost) = (spec.queues.len(), spec.vhost.len());
-    if !(1..=MAX_PAIRS).contains(&queues) {
-        return Err(AttachError::Queues(queues));
-    }
-    // RFC 791: every module must be able to forward 68 octets.
-    let mtu = u16::try_from(spec.mtu).ok().filter(|mtu| *mtu >= 68);
-    let interface = Interface {
-        mac: spec.mac,
-        mtu: mtu.ok_or(AttachError::Mtu(spec.mtu))?,
-    };
-    let taps = spec.queues.iter();
-    let taps = taps.map(|queue| Ok(Tap::open(files.fd("interfaces.queues", *queue)?)?));
-    let taps = taps.collect::<Result<Vec<_>, AttachError>>()?;
-    if vhost == 0 {
-        let backends = taps
-            .into_iter()
-            .map(|tap| Box::new(tap) as Box<dyn NetBackend>);
-        return Ok(Box::new(Net::new(interface, backends.collect())?));
-    }
-    if vhost != queues {
-        return Err(AttachError::VhostQueues { vhost, queues });
-    }
-    let kernel = spec.vhost.iter();
-    let kernel = kernel.map(|fd| Ok(Vhost::open(files.fd("interfaces.vhost", *fd)?)?));
-    let kernel = kernel.collect::<Result<Vec<_>, AttachError>>()?;
-    let queues = taps.into_iter().zip(kernel).collect();
-    Ok(Box::new(VhostNet::new(interface, queues)?))
 }
 
 fn blk(spec: &BlkSpec, files: &Files) -> Result<Blk, AttachError> {

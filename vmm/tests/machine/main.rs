@@ -12,7 +12,8 @@ use guest::Code;
 use process::{Process, spec};
 use vmm_api::event::Stop;
 use vmm_api::{
-    BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, ErrorCode, Extent, FsSpec, Reply, Request,
+    BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, ErrorCode, Extent, FsSpec, NetSpec, Reply,
+    Request,
 };
 
 /// Runs `code` to its end, and gives how it ended, what the console shows, and the exit code.
@@ -137,8 +138,30 @@ fn a_machine_that_can_not_be_leaves_room_for_one_that_can() {
         spec.devices = vec![DeviceSpec::Fs(FsSpec { tag, socket: 3 })];
     };
     bad(&process, fs, "memory_sharing");
+    let net = |queues, vhost| NetSpec {
+        queues,
+        vhost,
+        mac: [2; 6],
+        mtu: 1500,
+    };
+    let no_queue = net(vec![], vec![]);
+    bad_interface(&process, no_queue, "an interface has 1 to 16, not 0");
+    bad_interface(&process, net(vec![3], vec![]), "look at the TAP device");
+    let uneven = net(vec![3, 3], vec![2]);
+    bad_interface(&process, uneven, "vhost: 1 descriptors for 2 queues");
     process.boot(&Code::new().say("fine\n").power_off(), |_| ());
     assert_eq!(process.stopped().0, Stop::PowerOff);
+}
+
+#[track_caller]
+fn bad_interface(process: &Process, interface: NetSpec, words: &str) {
+    let mut spec = spec();
+    spec.interfaces = vec![interface];
+    let Reply::Failed(failure) = process.try_boot(spec, &Code::new().spin()) else {
+        panic!("it boots");
+    };
+    assert_eq!(failure.code, ErrorCode::Invalid, "{failure}");
+    assert!(failure.message.contains(words), "{failure}");
 }
 
 #[test]

@@ -325,6 +325,12 @@ fn a_driver_on_the_bus_brings_it_up() {
     assert_eq!(machine.read(driver.device, 4), 0x0000_0002);
 }
 
+/// Often one that is known.
+fn any_command() -> impl Strategy<Value = Vec<u8>> {
+    let known = (0..4u8).prop_map(|pairs| vec![4, 0, pairs, 0]);
+    prop_oneof![known, proptest::collection::vec(any::<u8>(), 0..6)]
+}
+
 fn anything() -> impl Strategy<Value = Vec<(u64, u32, u16)>> {
     let buffer = (
         0..0x50_0000u64,
@@ -361,7 +367,7 @@ fn a_pair_has_a_part_in_the_traffic_only_while_its_driver_uses_it() {
     let _ = direct.device.process_host_event(1).unwrap();
     assert_eq!(direct.counter("net_rx_frames"), 2);
     assert_eq!(
-        content(&mut direct.rings[2], &buffers, (0, 17))[12..],
+        content(&direct.rings[2], &buffers, (0, 17))[12..],
         *b"frame"
     );
     direct.rings[3].add(&[&on_wire(b"back")], &[]);
@@ -433,6 +439,23 @@ proptest! {
             prop_assert_eq!(&frame[..frame.len().min(room)], &got[..]);
         }
         prop_assert_eq!(frames.len(), got.len());
+    }
+
+    #[test]
+    fn whatever_a_driver_commands_the_second_pair_follows_the_last_that_was_obeyed(
+        commands in proptest::collection::vec(any_command(), 1..12),
+    ) {
+        let (mut direct, [_, far]) = two_pairs();
+        let mut expected = Part::Left;
+        for bytes in commands {
+            let answer = command(&mut direct, &bytes);
+            prop_assert!(answer == 0 || answer == 1);
+            if answer == 0 {
+                prop_assert_eq!(&bytes[..2], [4, 0]);
+                expected = if bytes[2] == 2 { Part::Taken } else { Part::Left };
+            }
+            prop_assert_eq!(*far.part.lock(), expected);
+        }
     }
 
     #[test]
