@@ -8,35 +8,36 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 /// Longest greeting: the word, a space, ten digits, and a newline.
 const MAX_LEN: usize = "CONNECT 4294967295\n".len();
 
-/// What has become of a greeting.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Greeting {
-    /// It is not complete yet.
-    Pending,
-    /// The guest's port.
-    Port(u32),
+/// What has been said of it so far.
+#[derive(Debug, Default)]
+pub(super) struct Greeting {
+    said: Vec<u8>,
 }
 
-/// Reads the greeting from `socket`, and not a byte more, since what follows is the guest's.
-pub(super) fn read(socket: &OwnedFd) -> io::Result<Greeting> {
-    let mut buffer = [0; MAX_LEN];
-    let seen = match recv(socket, &mut buffer, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok((seen, _)) => seen,
-        Err(rustix::io::Errno::AGAIN) => return Ok(Greeting::Pending),
-        Err(error) => return Err(error.into()),
-    };
-    let Some(end) = buffer[..seen].iter().position(|byte| *byte == b'\n') else {
-        return if seen < MAX_LEN {
-            Ok(Greeting::Pending)
-        } else {
-            Err(io::ErrorKind::InvalidData.into())
+impl Greeting {
+    /// Reads on from `socket`, and not a byte more than the greeting, since what follows is the guest's.
+    /// Gives the guest's port once it is complete.
+    pub(super) fn read(&mut self, socket: &OwnedFd) -> io::Result<Option<u32>> {
+        let mut buffer = [0; MAX_LEN];
+        let room = &mut buffer[..MAX_LEN - self.said.len()];
+        let seen = match recv(socket, &mut *room, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok((seen, _)) => seen,
+            Err(rustix::io::Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
-    };
-    recv(socket, &mut buffer[..=end], RecvFlags::DONTWAIT)?;
-    parse(&buffer[..end])
-        .map(Greeting::Port)
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        let end = room[..seen].iter().position(|byte| *byte == b'\n');
+        // Taken at once: what stays in the socket would keep it readable, and us busy.
+        let taken = end.map_or(seen, |end| end + 1);
+        recv(socket, &mut room[..taken], RecvFlags::DONTWAIT)?;
+        self.said.extend_from_slice(&room[..end.unwrap_or(seen)]);
+        let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+        match end {
+            Some(_) => parse(&self.said).map(Some).ok_or_else(invalid),
+            None if self.said.len() < MAX_LEN => Ok(None),
+            None => Err(invalid()),
+        }
+    }
 }
 
 fn parse(line: &[u8]) -> Option<u32> {
@@ -77,11 +78,13 @@ mod tests {
     #[test]
     fn a_greeting_may_come_in_pieces_and_what_follows_stays() {
         let (ours, mut theirs) = pair();
-        assert_eq!(read(&ours).unwrap(), Greeting::Pending);
+        let mut greeting = Greeting::default();
+        assert_eq!(greeting.read(&ours).unwrap(), None);
         theirs.write_all(b"CONNECT 10").unwrap();
-        assert_eq!(read(&ours).unwrap(), Greeting::Pending);
+        assert_eq!(greeting.read(&ours).unwrap(), None);
+        assert_eq!(rustix::io::ioctl_fionread(&ours).unwrap(), 0, "it is taken");
         theirs.write_all(b"24\nfirst words").unwrap();
-        assert_eq!(read(&ours).unwrap(), Greeting::Port(1024));
+        assert_eq!(greeting.read(&ours).unwrap(), Some(1024));
         let mut rest = [0; 11];
         UnixStream::from(ours).read_exact(&mut rest).unwrap();
         assert_eq!(&rest, b"first words");
@@ -91,7 +94,7 @@ mod tests {
     fn check_refused(greeting: &[u8]) {
         let (ours, mut theirs) = pair();
         theirs.write_all(greeting).unwrap();
-        assert!(read(&ours).is_err());
+        assert!(Greeting::default().read(&ours).is_err());
     }
 
     #[test]
@@ -108,7 +111,7 @@ mod tests {
         let (ours, theirs) = pair();
         drop(theirs);
         assert_eq!(
-            read(&ours).unwrap_err().kind(),
+            Greeting::default().read(&ours).unwrap_err().kind(),
             io::ErrorKind::UnexpectedEof
         );
     }

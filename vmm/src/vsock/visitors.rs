@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use vmm_devices::host_warn;
 
-use super::greeting::{self, Greeting};
+use super::greeting::Greeting;
 use super::token::Token;
 use super::{PATIENCE, unwatch};
 use crate::event_loop::{EventLoop, Interest};
@@ -25,6 +25,7 @@ pub(super) struct Visitors {
 #[derive(Debug)]
 struct Visitor {
     socket: OwnedFd,
+    greeting: Greeting,
     deadline: Instant,
 }
 
@@ -45,16 +46,23 @@ impl Visitors {
         let id = self.last;
         events.add(&socket, Token::Visitor(id).encode(), Interest::READ)?;
         let deadline = Instant::now() + PATIENCE;
-        self.here.insert(id, Visitor { socket, deadline });
+        let visitor = Visitor {
+            socket,
+            greeting: Greeting::default(),
+            deadline,
+        };
+        self.here.insert(id, visitor);
         Ok(())
     }
 
     /// Listens to one. Once it has said all, it is a visitor no more: gives the port and its socket.
     pub(super) fn hear(&mut self, id: u16, events: &EventLoop) -> Option<(u32, OwnedFd)> {
-        let visitor = self.here.get(&id)?;
-        match greeting::read(&visitor.socket) {
-            Ok(Greeting::Pending) => None,
-            Ok(Greeting::Port(port)) => Some((port, self.dismiss(id, events)?)),
+        let Visitor {
+            socket, greeting, ..
+        } = self.here.get_mut(&id)?;
+        match greeting.read(socket) {
+            Ok(None) => None,
+            Ok(Some(port)) => Some((port, self.dismiss(id, events)?)),
             Err(error) => {
                 host_warn!(%error, "a host program did not say which port it wants");
                 self.dismiss(id, events);
