@@ -63,9 +63,7 @@ async fn exec_output(workload: &mut Workload) -> Result<f64> {
     let count = format!("count={}", workload.mib * 16);
     let command = ["dd", "if=/dev/zero", "bs=64k", &count];
     let (mut client, ids) = exec(workload, &command, Streams::Output).await?;
-    let rate = rate(&mut client, ids[1], workload.mib << 20).await?;
-    client.collect(&[ids[0]]).await?;
-    Ok(rate)
+    rate(&mut client, ids[1], workload.mib << 20).await
 }
 
 async fn exec_round_trip(workload: &mut Workload) -> Result<Duration> {
