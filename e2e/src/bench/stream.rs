@@ -14,8 +14,8 @@ use crate::images::BUSYBOX;
 use workload::Workload;
 
 /// MiB through the streams of a container on the node, and through those of one in a machine.
-const ON_NODE: u64 = 64;
-const IN_MACHINE: u64 = 16;
+const ON_NODE: u64 = 16;
+const IN_MACHINE: u64 = 4;
 
 /// Measures all sides in turn, each with a pod that runs all the time.
 pub(super) async fn measure(setup: &Setup) -> Result<()> {

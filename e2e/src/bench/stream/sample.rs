@@ -12,6 +12,9 @@ use crate::spdy::{Connection, Frame};
 /// Round trips of which the mean is told.
 const ROUND_TRIPS: u32 = 50;
 
+/// What the port says when it has taken all.
+const TAKEN: &[u8] = b"done\n";
+
 /// Bytes of a frame, as a client's that copies.
 const FRAME: usize = 32 << 10;
 
@@ -63,9 +66,7 @@ async fn exec_output(workload: &mut Workload) -> Result<f64> {
     let count = format!("count={}", workload.mib * 16);
     let command = ["dd", "if=/dev/zero", "bs=64k", &count];
     let (mut client, ids) = exec(workload, &command, Streams::Output).await?;
-    let rate = rate(&mut client, ids[1], workload.mib << 20).await?;
-    client.collect(&[ids[0]]).await?;
-    Ok(rate)
+    rate(&mut client, ids[1], workload.mib << 20).await
 }
 
 async fn exec_round_trip(workload: &mut Workload) -> Result<Duration> {
@@ -92,13 +93,16 @@ async fn to_port(workload: &mut Workload) -> Result<f64> {
     for _ in 0..amount / FRAME as u64 {
         client.send(streams.data, &frame).await?;
     }
-    client.finish(streams.data).await?;
-    let said = client.collect(&[streams.data, streams.error]).await?;
+    let mut said: Vec<u8> = Vec::new();
+    while said.len() < TAKEN.len() {
+        match client.next().await?.context("the port answers")? {
+            Frame::Data(id, false) if id == streams.data => said.extend(client.payload()),
+            Frame::Data(id, _) => ensure!(id != streams.data, "the port did not take all"),
+            _ => {}
+        }
+    }
     let took = begin.elapsed();
-    ensure!(
-        said[&streams.data] == b"done\n",
-        "the port did not take all"
-    );
+    ensure!(said == TAKEN, "the port did not take all");
     Ok(mebibytes(amount) / took.as_secs_f64())
 }
 

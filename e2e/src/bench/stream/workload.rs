@@ -27,7 +27,7 @@ pub(super) struct Workload {
     pub(super) mib: u64,
     /// Sends that much and closes the connection.
     pub(super) source: u16,
-    /// Takes all that comes, and says so at the end.
+    /// Takes that much, and says so. It does not wait for an end, which not all servers tell one by one.
     pub(super) sink: u16,
     /// Sends everything back.
     pub(super) echo: u16,
@@ -45,9 +45,10 @@ impl Workload {
         let (source, sink, echo) = (first, first + 1, first + 2);
         let script = format!(
             "nc -ll -p {source} -e sh -c 'dd if=/dev/zero bs=64k count={} 2>/dev/null' & \
-             nc -ll -p {sink} -e sh -c 'cat >/dev/null; echo done' & \
+             nc -ll -p {sink} -e sh -c 'dd of=/dev/null bs=64k iflag=fullblock count={} 2>/dev/null; echo done' & \
              nc -ll -p {echo} -e cat & \
              exec sleep 1000000",
+            mib * 16,
             mib * 16
         );
         let config = life::pod(network)?;
