@@ -33,6 +33,8 @@ esac
 #[tokio::test]
 async fn plugins_are_asked_how_they_are_and_told_which_pods_there_are() -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
+    // Of an earlier run that failed.
+    let _ = fs::remove_file(WELL);
     let bridge = Bridge::to_be("e2e2");
     let mut plugin = bridge.plugin("10.94.0.0/24");
     plugin["type"] = json!(PLUGIN);
