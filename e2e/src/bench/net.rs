@@ -54,7 +54,7 @@ impl Peer {
 /// Measures one after another, so that nobody has to share the node.
 pub(super) async fn measure(setup: &Setup) -> Result<()> {
     note("Mbit/s and requests/s: a ratio above one is better")?;
-    note("machine: ours against a pod of namespaces, and against QEMU microvm on the same bridge")?;
+    note("machine: ours against a pod of namespaces, and against QEMU (q35) on the same bridge")?;
     let ours = Server::ours(setup).await?;
     let containerd = Server::containerd().await?;
     let mut namespaced: Vec<Side> = ours.iter().map(|s| s.side("", "namespaced")).collect();

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 const PROGRAM: &str = "/usr/bin/qemu-system-x86_64";
-/// What a machine of type `microvm` starts with.
+/// What a machine of type `q35` starts with.
 const FIRMWARE: [&str; 4] = [
-    "/usr/share/seabios/bios-microvm.bin",
+    "/usr/share/seabios/bios-256k.bin",
     "/usr/share/qemu/kvmvapic.bin",
     "/usr/share/qemu/linuxboot_dma.bin",
     "/usr/share/qemu/pvh.bin",

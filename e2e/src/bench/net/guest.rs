@@ -27,7 +27,7 @@ pub(super) fn initramfs(path: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(root.join("tmp"))?;
     fs::create_dir_all(root.join("bin"))?;
-    for applet in ["sh", "cat", "nc", "ip", "insmod"] {
+    for applet in ["sh", "cat", "nc", "ip", "insmod", "mount"] {
         symlink("/usr/bin/busybox", root.join("bin").join(applet))?;
     }
     let init = root.join(INIT.trim_start_matches('/'));
@@ -44,8 +44,10 @@ pub(super) fn initramfs(path: &Path) -> Result<PathBuf> {
 
 fn script() -> String {
     let ip = qemu::IP;
+    // The kernel found no console in the archive, so there is no input or output yet.
     format!(
         "#!/bin/sh\nexport PATH=/bin:/usr/bin\n\
+         mount -t devtmpfs dev /dev\nexec < /dev/null > /dev/console 2>&1\n\
          while read -r module; do insmod $module; done < /modules/order\n\
          ip link set lo up\nip link set eth0 up\nip address add {ip}/16 dev eth0\n{SERVE}\n"
     )

@@ -13,7 +13,7 @@ use super::ECHOES;
 use crate::bench::values::{Unit, tell, tell_time};
 
 /// How long an emulated machine may take to listen.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How long each load lasts.
 const LASTS: Duration = Duration::from_secs(5);
 

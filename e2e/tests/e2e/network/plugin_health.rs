@@ -33,6 +33,8 @@ esac
 #[tokio::test]
 async fn plugins_are_asked_how_they_are_and_told_which_pods_there_are() -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
+    // Of an earlier run that failed.
+    let _ = fs::remove_file(WELL);
     let bridge = Bridge::to_be("e2e2");
     let mut plugin = bridge.plugin("10.94.0.0/24");
     plugin["type"] = json!(PLUGIN);
@@ -49,10 +51,9 @@ async fn plugins_are_asked_how_they_are_and_told_which_pods_there_are() -> Resul
     server::start()?;
     let mut runtime = Runtime::connect(PATIENCE).await?;
     let valid = collected().await?["cni.dev/valid-attachments"].clone();
-    assert_eq!(
-        valid,
-        json!([{"containerID": web.pod.id, "ifname": "eth0"}])
-    );
+    let kept = json!({"containerID": web.pod.id, "ifname": "eth0"});
+    let is_listed = valid.as_array().is_some_and(|all| all.contains(&kept));
+    ensure!(is_listed, "{kept} is to be in {valid}");
 
     web.pod.finish().await?;
     conflist.remove(&mut runtime).await?;
