@@ -1,11 +1,14 @@
 //! The server under test, as a process of the node.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 const LOG: &str = "/var/log/bulkhead.log";
+
+/// How long the server may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The process id of the running server, if one runs.
 pub fn pid() -> Result<Option<i32>> {
@@ -48,7 +51,9 @@ pub fn end(signal: &str) -> Result<()> {
         .args([format!("-{signal}"), pid.to_string()])
         .status()?;
     ensure!(killed.success(), "kill {pid}");
-    for _ in 0..200 {
+    // It waits for calls under way, and for clients that hold their connections, as ours do.
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
         if !std::fs::exists(format!("/proc/{pid}"))? {
             return Ok(());
         }
