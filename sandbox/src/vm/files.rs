@@ -4,17 +4,17 @@
 use agent_api::v1;
 
 use super::container::Record;
-use super::shares::{Access, Wanted};
+use super::shares::{Access, Share, Wanted};
 use super::volumes::{ImageMount, Volumes};
 use crate::agent::Files;
 use crate::{Error, Kind, Mount, Result};
 
-/// The container's files. `shares` are the guest's names of what it shares with the node, `listed` are its
+/// The container's files. `shares` are the shared volumes as the guest has them, `listed` are its
 /// mounts as they were asked for.
 pub(super) fn files(
     volumes: Volumes,
     record: &Record,
-    shares: &[String],
+    shares: &[Share],
     listed: &[Mount],
 ) -> Result<Files> {
     let incomplete = || {
@@ -35,7 +35,7 @@ pub(super) fn files(
         .collect();
     mounts.extend(volumes.mounts);
     let shared = volumes.shared.iter().zip(shares);
-    mounts.extend(shared.map(|(wanted, name)| share_mount(wanted, name)));
+    mounts.extend(shared.map(|(wanted, share)| share_mount(wanted, share)));
     in_order(&mut mounts, listed);
     Ok(Files {
         rootfs: v1::rootfs::Kind::Disk(disk),
@@ -55,12 +55,12 @@ fn in_order(mounts: &mut [v1::Mount], listed: &[Mount]) {
     });
 }
 
-fn share_mount(wanted: &Wanted, name: &str) -> v1::Mount {
+fn share_mount(wanted: &Wanted, share: &Share) -> v1::Mount {
     v1::Mount {
         destination: wanted.destination.clone(),
-        source: name.to_owned(),
+        source: share.name.clone(),
         r#type: "share".to_owned(),
-        readonly: wanted.access != Access::Full,
+        readonly: share.readonly,
         recursive_readonly: wanted.access == Access::ReadOnlyTree,
         ..v1::Mount::default()
     }

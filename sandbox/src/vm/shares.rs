@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+mod mounts_below;
 mod server;
 mod tree;
 mod volume;
@@ -58,6 +59,15 @@ struct Volume {
     access: Access,
 }
 
+/// A volume as the guest is to mount it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Its name below the root of the file system.
+    pub(super) name: String,
+    /// All of it is to be read-only, in the guest's own view too.
+    pub(super) readonly: bool,
+}
+
 /// What survives a restart of ours.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
@@ -103,13 +113,13 @@ impl Shares {
         Ok(())
     }
 
-    /// Makes all of `wanted` visible to the guest, and tells the name of each there, in their order. A server
+    /// Makes all of `wanted` visible to the guest, and tells how each is to be mounted, in their order. A server
     /// that is started for it gets `oom_score_adj`.
     pub(super) async fn provide(
         &self,
         wanted: &[Wanted],
         oom_score_adj: i32,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Vec<Share>> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -118,10 +128,10 @@ impl Shares {
         }
         let mut state = self.state.lock().await;
         self.start(&mut state, oom_score_adj).await?;
-        let mut names = Vec::with_capacity(wanted.len());
+        let mut shares = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             let provided = self.provide_one(&mut state, wanted).await;
-            names.push(provided.map_err(|error| {
+            shares.push(provided.map_err(|error| {
                 let doing = format!(
                     "share {} with the machine for {}",
                     wanted.source.display(),
@@ -130,7 +140,7 @@ impl Shares {
                 Error::caused(error.kind(), doing, error)
             })?);
         }
-        Ok(names)
+        Ok(shares)
     }
 
     /// Starts the server and attaches its device, unless that was done.
@@ -167,11 +177,22 @@ impl Shares {
         Ok(())
     }
 
-    async fn provide_one(&self, state: &mut State, wanted: &Wanted) -> Result<String> {
+    async fn provide_one(&self, state: &mut State, wanted: &Wanted) -> Result<Share> {
         let source = wanted.open()?;
         let identity = source.identity(wanted.follows_node)?;
-        if let Some(volume) = state.find(&identity, wanted.access) {
-            return Ok(volume.name.clone());
+        // A guest sees one file system, so to it nothing in a read-only volume is writable. Then the node
+        // alone forbids what is forbidden.
+        let readonly = match wanted.access {
+            Access::Full => false,
+            Access::ReadOnly => !source.may_have_mounts_below(&identity)?,
+            Access::ReadOnlyTree => true,
+        };
+        let share = |name: &str| Share {
+            name: name.to_owned(),
+            readonly,
+        };
+        if let Some(volume) = state.find(&identity, wanted.access, readonly) {
+            return Ok(share(&volume.name));
         }
         if state.volumes.len() >= MAX_VOLUMES {
             let doing = format!("find room: the machine has had {MAX_VOLUMES} volumes");
@@ -194,7 +215,7 @@ impl Shares {
             access,
         });
         self.write(server, &state.volumes)?;
-        Ok(name)
+        Ok(share(&name))
     }
 
     fn write(&self, server: &Supervisor, volumes: &[Volume]) -> Result<()> {
@@ -222,14 +243,15 @@ impl Shares {
 }
 
 impl State {
-    /// What can stand in: the same thing with the same rights; or writable, if it is to be read-only.
-    /// Whoever can write to it elsewhere in the pod gains nothing, and both see it as one, so that locks
-    /// and maps work between them.
-    fn find(&self, identity: &Identity, access: Access) -> Option<&Volume> {
+    /// What can stand in: the same thing with the same rights; or a writable one, if the guest is to forbid
+    /// what the container must not do (`guest_forbids`). Whoever can write to it elsewhere in the pod gains
+    /// nothing, and both see it as one, so that locks and maps work between them.
+    fn find(&self, identity: &Identity, access: Access, guest_forbids: bool) -> Option<&Volume> {
         let fits = |volume: &&Volume| volume.identity == *identity;
         let mut same = self.volumes.iter().filter(fits);
         let exact = same.clone().find(|volume| volume.access == access);
-        same.find(|volume| volume.access == Access::Full).or(exact)
+        let writable = same.find(|volume| guest_forbids && volume.access == Access::Full);
+        writable.or(exact)
     }
 }
 
@@ -277,16 +299,19 @@ mod tests {
                 volume("v2", 2, Access::ReadOnly),
             ],
         };
-        let find = |inode, access| {
+        let find_in = |inode, access, guest_forbids| {
             let wanted = volume("", inode, access);
-            let found = state.find(&wanted.identity, access);
+            let found = state.find(&wanted.identity, access, guest_forbids);
             found.map(|volume| volume.name.as_str())
         };
+        let find = |inode, access| find_in(inode, access, access != Access::Full);
         assert_eq!(find(1, Access::Full), Some("v1"));
         assert_eq!(find(1, Access::ReadOnly), Some("v1"));
         assert_eq!(find(1, Access::ReadOnlyTree), Some("v1"));
         assert_eq!(find(2, Access::ReadOnly), Some("v2"));
         assert_eq!(find(2, Access::Full), None);
         assert_eq!(find(3, Access::ReadOnly), None);
+        // The guest would let a container write to it.
+        assert_eq!(find_in(1, Access::ReadOnly, false), Some("v0"));
     }
 }

@@ -25,6 +25,8 @@ struct Volumes {
     empty: PathBuf,
     /// Below which the node mounts something later.
     tree: PathBuf,
+    /// Below which something is mounted from the start.
+    layered: PathBuf,
     file: PathBuf,
 }
 
@@ -37,6 +39,7 @@ impl Volumes {
             readonly: dir.join("readonly"),
             empty: dir.join("empty"),
             tree: dir.join("tree"),
+            layered: dir.join("layered"),
             file: dir.join("file"),
         };
         for dir in [
@@ -44,12 +47,15 @@ impl Volumes {
             &volumes.readonly,
             &volumes.empty,
             &volumes.tree.join("sub"),
+            &volumes.layered.join("sub"),
         ] {
             fs::create_dir_all(dir).unwrap();
         }
         let tree = volumes.tree.to_str().unwrap();
         command("mount", &["--bind", tree, tree]);
         command("mount", &["--make-shared", tree]);
+        let layer = volumes.layered.join("sub");
+        command("mount", &["-t", "tmpfs", "none", layer.to_str().unwrap()]);
         symlink("data", &volumes.link).unwrap();
         fs::write(volumes.readonly.join("here"), "readable\n").unwrap();
         fs::write(&volumes.file, "first\n").unwrap();
@@ -111,6 +117,11 @@ const READER: &str = "set -e
 while [ ! -e /empty/ready ]; do sleep 0.2; done
 cat /link/from-guest
 if touch /link/x 2>/dev/null; then exit 4; fi
+if touch /layered/x 2>/dev/null; then exit 6; fi
+echo below > /layered/sub/x
+if touch /whole/x /whole/sub/y 2>/dev/null; then exit 7; fi
+if [ -e /whole/sub/y ]; then exit 8; fi
+cat /whole/sub/x
 echo answered > /empty/answer
 while [ ! -e /empty/mounted ]; do sleep 0.2; done
 cat /followed/sub/file
@@ -134,6 +145,11 @@ pub async fn shares(node: Arc<Node>) {
         mount("/empty", &volumes.empty, false),
         mount("/data-of-the-writer", &volumes.data, false),
         mount("/still", &volumes.tree, false),
+        mount("/layered", &volumes.layered, true),
+        Mount {
+            recursive_readonly: true,
+            ..mount("/whole", &volumes.layered, true)
+        },
         Mount {
             propagation: Propagation::HostToContainer,
             ..mount("/followed", &volumes.tree, true)
@@ -145,6 +161,7 @@ pub async fn shares(node: Arc<Node>) {
     volumes.mount_more().await;
     let log = check_ended(reader.wait().await.code, &reader_log);
     assert!(log.contains("from a later mount"), "{log}");
+    assert!(log.contains("below"), "{log}");
     let log = check_ended(writer.wait().await.code, &writer_log);
     for words in [
         "owner 1234:4321 640",
@@ -178,7 +195,8 @@ impl Volumes {
     }
 
     fn remove(self) {
-        for place in [self.tree.join("sub"), self.tree.clone()] {
+        let layers = [&self.tree, &self.layered].map(|tree| tree.join("sub"));
+        for place in layers.iter().chain([&self.tree]) {
             command("umount", &[place.to_str().unwrap()]);
         }
         fs::remove_dir_all(self.tree.parent().unwrap()).unwrap();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, statx};
 use serde::{Deserialize, Serialize};
 
+use super::mounts_below::is_any_mounted_below;
 use super::tree::{self, Change, Propagation, Tree};
 use crate::{Error, Kind, Result};
 
@@ -84,6 +85,15 @@ impl Source {
             mount: found.stx_mnt_id,
             follows_node,
         })
+    }
+
+    /// Whether something is mounted below it, or may be later.
+    pub(super) fn may_have_mounts_below(&self, identity: &Identity) -> Result<bool> {
+        if identity.follows_node {
+            return Ok(true);
+        }
+        is_any_mounted_below(self.place.as_fd(), identity.mount)
+            .map_err(|e| Error::io("look at what is mounted below it", e))
     }
 
     /// Mounts it in the mount namespace of the process behind `pidfd`, whose root directory is our
