@@ -16,8 +16,8 @@ use crate::sys::readiness::watch;
 
 pub(crate) mod fan_out;
 
-/// As much as one read takes; also the usual size of a pipe.
-const CHUNK: usize = 64 * 1024;
+/// As much as one read takes: what goes into one message.
+const CHUNK: usize = agent_api::flow::PIECE;
 
 /// Most bytes that are still taken from a pipe which a stranger holds open after its owner ended.
 const LAST: usize = 1024 * 1024;

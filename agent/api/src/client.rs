@@ -17,11 +17,7 @@ pub use session::{DialSession, EXEC_SYNC_CAP, ExecOutput, Session};
 
 use crate::v1::agent_client::AgentClient;
 use crate::v1::{HelloReply, HelloRequest};
-use crate::version;
-
-/// How far HTTP/2 lets a sender run ahead, per stream and per connection.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+use crate::{flow, version};
 
 /// Talks to one agent. Cheap to clone; clones share its two connections.
 ///
@@ -78,8 +74,9 @@ impl Client {
 /// The URI is never resolved: the connector knows where the agent is.
 fn endpoint() -> Endpoint {
     Endpoint::from_static("http://agent")
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(flow::STREAM_WINDOW)
+        .initial_connection_window_size(flow::CONNECTION_WINDOW)
+        .max_frame_size(flow::FRAME)
 }
 
 fn limited(channel: Channel) -> AgentClient<Channel> {

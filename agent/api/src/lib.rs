@@ -6,6 +6,7 @@
 #[cfg(feature = "client")]
 pub mod client;
 pub mod exit_record;
+pub mod flow;
 pub mod log_frame;
 pub mod version;
 

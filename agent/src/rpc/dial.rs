@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use agent_api::flow::PIECE;
 use agent_api::v1::dial_input::Input;
 use agent_api::v1::dial_output::Output;
 use agent_api::v1::{DialInput, DialOutput, Empty};
@@ -25,8 +26,6 @@ use crate::sandbox::Sandbox;
 
 /// Loopback answers at once or not at all.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
-
-const PIECE: usize = 32 * 1024;
 
 pub(super) async fn dial(
     agent: &Agent,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_api::flow;
 use agent_api::v1::agent_server::AgentServer;
 use agent_api::version::MAX_MESSAGE;
 use hyper::server::conn::http2;
@@ -13,10 +14,6 @@ use tokio::sync::Semaphore;
 
 use super::Service;
 use crate::agent::Agent;
-
-/// How far a client may run ahead, per stream and per connection.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Clients at one time; whoever comes then waits.
 const CONNECTIONS: usize = 64;
@@ -59,8 +56,9 @@ where
 
 async fn answer(stream: UnixStream, service: AgentServer<Service>) {
     let served = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(flow::STREAM_WINDOW)
+        .initial_connection_window_size(flow::CONNECTION_WINDOW)
+        .max_frame_size(flow::FRAME)
         .max_concurrent_streams(CALLS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .await;

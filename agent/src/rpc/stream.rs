@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agent_api::flow::PIECE;
 use agent_api::v1::stream_input::Input;
 use agent_api::v1::stream_output::Output;
 use agent_api::v1::{Empty, StreamInput, StreamOutput, StreamStart};
@@ -15,9 +16,6 @@ use crate::stdio::{End, Gone, Sink, Stream};
 
 /// Messages on their way to one client.
 pub(super) const QUEUE: usize = 8;
-
-/// Largest piece of output in one message: small enough to share the connection fairly.
-const PIECE: usize = 32 * 1024;
 
 /// Where the messages for a client go in.
 pub(super) type ToClient = mpsc::Sender<Result<StreamOutput, Status>>;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::output::{Gone, HEADROOM, Output};
 
 /// Most bytes in a piece.
-const PIECE: usize = 32 * 1024;
+const PIECE: usize = 64 * 1024 - HEADROOM;
 /// What a command's offspring may still say after the command has ended.
 const AFTERWARDS: usize = 8 * 1024 * 1024;
 

@@ -3,24 +3,27 @@
 //! Nothing here grows: a slow reader fills its pipe, then the connection's window, and then the agent
 //! stops reading from the process. In the other direction it is the same.
 
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use agent_api::client::{DialSession, Session};
+use agent_api::flow::PIECE;
 use agent_api::v1::{self, dial_input, dial_output, stream_input::Input, stream_output::Output};
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
-};
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, duplex};
 use tokio::sync::{mpsc, oneshot};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::io::StreamReader;
 use tonic::Streaming;
 
 use crate::{Connection, ExecExit, ExecSpec, Process};
 
-/// Bytes of each stream that may wait here.
-const PIPE: usize = 64 * 1024;
+/// Bytes on their way in that may wait here, of each stream.
+const PIPE: usize = PIECE;
 
-/// Bytes of stdin in one message.
-const CHUNK: usize = 32 * 1024;
+/// Pieces on their way out that may wait here, of each stream.
+const PIECES: usize = 2;
 
 /// Terminal sizes that may wait here; only the last matters.
 const SIZES: usize = 4;
@@ -35,8 +38,8 @@ pub(super) fn process(session: Session, spec: &ExecSpec) -> Process {
         tokio::spawn(pump_stdin(theirs, input.clone()));
         Box::pin(ours) as Pin<Box<dyn AsyncWrite + Send>>
     });
-    let (stdout, stdout_sink) = pipe(spec.stdout);
-    let (stderr, stderr_sink) = pipe(spec.stderr && !spec.terminal);
+    let (stdout, stdout_sink) = outlet(spec.stdout);
+    let (stderr, stderr_sink) = outlet(spec.stderr && !spec.terminal);
     tokio::spawn(pump_sizes(sizes, input.clone()));
     let sinks = Sinks {
         stdout: stdout_sink,
@@ -46,27 +49,32 @@ pub(super) fn process(session: Session, spec: &ExecSpec) -> Process {
     tokio::spawn(pump_output(output, sinks, exit_sender, input));
     Process {
         stdin,
-        stdout: stdout.map(|stream| Box::pin(stream) as _),
-        stderr: stderr.map(|stream| Box::pin(stream) as _),
+        stdout,
+        stderr,
         resize,
         exit,
     }
 }
 
-fn pipe(wanted: bool) -> (Option<DuplexStream>, Option<DuplexStream>) {
+/// Where pieces of output go in.
+type Sink = mpsc::Sender<io::Result<Bytes>>;
+
+/// Bytes for whoever asked for them, and where they come from.
+fn outlet(wanted: bool) -> (Option<Pin<Box<dyn AsyncRead + Send>>>, Option<Sink>) {
     if !wanted {
         return (None, None);
     }
-    let (ours, theirs) = duplex(PIPE);
-    (Some(ours), Some(theirs))
+    let (sink, pieces) = mpsc::channel(PIECES);
+    let reader = StreamReader::new(ReceiverStream::new(pieces));
+    (Some(Box::pin(reader)), Some(sink))
 }
 
 async fn pump_stdin(mut stdin: DuplexStream, input: mpsc::Sender<v1::StreamInput>) {
-    let mut chunk = vec![0; CHUNK];
+    let mut buffer = BytesMut::new();
     loop {
-        let message = match stdin.read(&mut chunk).await {
-            Ok(len) if len > 0 => Input::Stdin(chunk[..len].to_vec().into()),
-            _ => Input::StdinEnd(v1::Empty {}),
+        let message = match piece(&mut stdin, &mut buffer).await {
+            Some(bytes) => Input::Stdin(bytes),
+            None => Input::StdinEnd(v1::Empty {}),
         };
         let over = matches!(message, Input::StdinEnd(_));
         if send(&input, message).await.is_err() || over {
@@ -75,54 +83,40 @@ async fn pump_stdin(mut stdin: DuplexStream, input: mpsc::Sender<v1::StreamInput
     }
 }
 
-/// The two directions of a connection into a sandbox.
-pub(super) fn connection(session: DialSession) -> Connection {
-    let (reader, sink) = duplex(PIPE);
-    let (writer, source) = duplex(PIPE);
-    let (read, reader_gone) = oneshot::channel();
-    let DialSession { input, output } = session;
-    tokio::spawn(pump_in(source, input));
-    tokio::spawn(async move {
-        tokio::select! {
-            () = pump_out(output, sink) => {}
-            _ = reader_gone => {}
-        }
-    });
-    let reader = Reader {
-        reader,
-        _read: read,
-    };
-    Connection {
-        reader: Box::pin(reader),
-        writer: Box::pin(writer),
+/// The next bytes out of `source`; `None` at its end. `buffer` has nothing in it before and after.
+async fn piece(source: &mut DuplexStream, buffer: &mut BytesMut) -> Option<Bytes> {
+    buffer.reserve(PIECE);
+    match source.read_buf(&mut buffer.limit(PIECE)).await {
+        Ok(1..) => Some(buffer.split().freeze()),
+        _ => None,
     }
 }
 
-/// The reading half of a connection; it is known at once when it is dropped, not only when the other
-/// side sends something.
-struct Reader {
-    reader: DuplexStream,
-    _read: oneshot::Sender<()>,
-}
-
-impl AsyncRead for Reader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.reader).poll_read(context, buffer)
+/// The two directions of a connection into a sandbox. The call ends with the reader.
+pub(super) fn connection(session: DialSession) -> Connection {
+    let (writer, source) = duplex(PIPE);
+    let DialSession { input, output } = session;
+    tokio::spawn(pump_in(source, input));
+    // Until the other side has sent everything; a pod that dies ends the stream, too.
+    let pieces = output.map_while(|message| match message.ok()?.output {
+        Some(dial_output::Output::Data(bytes)) => Some(io::Result::Ok(bytes)),
+        Some(dial_output::Output::End(_)) => None,
+        Some(dial_output::Output::Connected(_)) | None => Some(Ok(Bytes::new())),
+    });
+    Connection {
+        reader: Box::pin(StreamReader::new(pieces)),
+        writer: Box::pin(writer),
     }
 }
 
 /// Until we have sent everything. The end of the connection is told by the end of the call's input,
 /// which only comes when the reader is gone, too.
 async fn pump_in(mut source: DuplexStream, input: mpsc::Sender<v1::DialInput>) {
-    let mut chunk = vec![0; CHUNK];
+    let mut buffer = BytesMut::new();
     loop {
-        let message = match source.read(&mut chunk).await {
-            Ok(len) if len > 0 => dial_input::Input::Data(chunk[..len].to_vec().into()),
-            _ => dial_input::Input::End(v1::Empty {}),
+        let message = match piece(&mut source, &mut buffer).await {
+            Some(bytes) => dial_input::Input::Data(bytes),
+            None => dial_input::Input::End(v1::Empty {}),
         };
         let over = matches!(message, dial_input::Input::End(_));
         let message = v1::DialInput {
@@ -133,21 +127,6 @@ async fn pump_in(mut source: DuplexStream, input: mpsc::Sender<v1::DialInput>) {
         }
         if over {
             return input.closed().await;
-        }
-    }
-}
-
-/// Until the other side has sent everything, or nobody reads any more.
-async fn pump_out(mut output: Streaming<v1::DialOutput>, mut sink: DuplexStream) {
-    while let Ok(Some(message)) = output.message().await {
-        match message.output {
-            Some(dial_output::Output::Data(bytes)) => {
-                if sink.write_all(&bytes).await.is_err() {
-                    return;
-                }
-            }
-            Some(dial_output::Output::End(_)) => return,
-            Some(dial_output::Output::Connected(_)) | None => {}
         }
     }
 }
@@ -179,14 +158,14 @@ async fn send(input: &mpsc::Sender<v1::StreamInput>, message: Input) -> Result<(
 
 /// Where output goes; a reader that let go of a stream gets no more of it.
 struct Sinks {
-    stdout: Option<DuplexStream>,
-    stderr: Option<DuplexStream>,
+    stdout: Option<Sink>,
+    stderr: Option<Sink>,
 }
 
 impl Sinks {
-    async fn write(sink: &mut Option<DuplexStream>, bytes: &[u8]) {
-        if let Some(stream) = sink
-            && stream.write_all(bytes).await.is_err()
+    async fn write(sink: &mut Option<Sink>, bytes: Bytes) {
+        if let Some(pieces) = sink
+            && pieces.send(Ok(bytes)).await.is_err()
         {
             *sink = None;
         }
@@ -195,8 +174,8 @@ impl Sinks {
     /// Hands on what came out; answers how the process ended, once it has.
     async fn take(&mut self, output: Output) -> Option<v1::ExecExit> {
         match output {
-            Output::Stdout(bytes) => Self::write(&mut self.stdout, &bytes).await,
-            Output::Stderr(bytes) => Self::write(&mut self.stderr, &bytes).await,
+            Output::Stdout(bytes) => Self::write(&mut self.stdout, bytes).await,
+            Output::Stderr(bytes) => Self::write(&mut self.stderr, bytes).await,
             Output::Exit(exit) => return Some(exit),
             Output::Started(_) => {}
         }

@@ -217,25 +217,56 @@ impl Connection {
         if self.end_deaf {
             return self.deafen();
         }
-        self.to_host.extend(payload);
-        self.flush();
+        // Mostly nothing waits and all of it is taken: then it is never copied.
+        let taken = match self.to_host.is_empty() {
+            true => self.offer(payload),
+            false => Some(0),
+        };
+        let Some(taken) = taken else { return };
+        self.to_host.extend(&payload[taken..]);
+        self.settle_host_end();
     }
 
-    /// Gives the host end what it takes.
+    /// Gives the host end what waits for it, as much as it takes.
     fn flush(&mut self) {
-        while !self.to_host.is_empty() {
-            match self.end.write(self.to_host.as_slices().0) {
-                Ok(0) => return self.deafen(),
-                Ok(taken) => {
-                    self.to_host.drain(..taken);
-                    self.credit.forward(taken);
+        let mut waiting = std::mem::take(&mut self.to_host);
+        let (first, second) = waiting.as_slices();
+        let taken = match self.offer(first) {
+            Some(taken) if taken == first.len() => self.offer(second).map(|more| taken + more),
+            taken => taken,
+        };
+        let Some(taken) = taken else { return };
+        waiting.drain(..taken);
+        self.to_host = waiting;
+        self.settle_host_end();
+    }
+
+    /// Offers `bytes` to the host end until it takes no more for now. How many it took, or `None` if that
+    /// was the end of the stream or of the host's interest in it.
+    fn offer(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match self.end.write(&bytes[taken..]) {
+                Ok(more @ 1..) => {
+                    taken += more;
+                    self.credit.forward(more);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::InvalidData => return self.abort(),
-                Err(_) => return self.deafen(),
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    self.abort();
+                    return None;
+                }
+                Ok(0) | Err(_) => {
+                    self.deafen();
+                    return None;
+                }
             }
         }
+        Some(taken)
+    }
+
+    fn settle_host_end(&mut self) {
         // An end without a descriptor may have an answer to what it was just given.
         self.readable |= self.end.fd().is_none();
         self.settle();

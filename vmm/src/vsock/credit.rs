@@ -11,7 +11,7 @@ use vmm_devices::virtio::vsock::Header;
 pub(super) const BUFFER_SIZE: u32 = 256 * 1024;
 
 /// How much we take out of the buffer before we tell the guest without being asked.
-const UPDATE_AFTER: u32 = BUFFER_SIZE / 4;
+const UPDATE_AFTER: u32 = BUFFER_SIZE / 2;
 
 /// The accounts of one stream.
 #[derive(Clone, Copy, Debug, Default)]

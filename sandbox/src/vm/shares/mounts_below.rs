@@ -68,7 +68,9 @@ mod tests {
         let root = fs::File::open("/").unwrap();
         // Every Linux has /proc mounted where tests run.
         let number = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let on = number.lines().find(|line| line.split(' ').nth(4) == Some("/proc"));
+        let on = number
+            .lines()
+            .find(|line| line.split(' ').nth(4) == Some("/proc"));
         let on: u64 = on.unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         assert!(is_any_mounted_below(root.as_fd(), on).unwrap());
     }
