@@ -55,11 +55,16 @@ impl Peer {
 pub(super) async fn measure(setup: &Setup) -> Result<()> {
     note("Mbit/s and requests/s: a ratio above one is better")?;
     note("machine: ours against a pod of namespaces, and against QEMU (q35) on the same bridge")?;
+    note("loop: the VMM moves frames, else vhost-net")?;
     let ours = Server::ours(setup).await?;
     let containerd = Server::containerd().await?;
     let mut namespaced: Vec<Side> = ours.iter().map(|s| s.side("", "namespaced")).collect();
     namespaced.push(containerd.side("", "runc"));
-    let kvm: Vec<Side> = ours.iter().map(|s| s.side("", "kvm")).collect();
+    // The node has vhost-net, and so uses it unless told not to.
+    let machines = [("", "kvm"), ("loop", "kvm-loop")];
+    let kvm: Vec<Side> = (ours.iter())
+        .flat_map(|server| machines.map(|(name, handler)| server.side(name, handler)))
+        .collect();
     let initramfs = guest::initramfs(Path::new("/run/bench/guest.cpio"))?;
     for round in 1..=setup.samples {
         progress(format!("net: round {round} of {}", setup.samples))?;

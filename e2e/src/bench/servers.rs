@@ -20,6 +20,8 @@ const PEERS: &str = "/opt/peers/bin";
 const CONTAINERD_CONFIG: &str = include_str!("servers/containerd.toml");
 const OLD_CONTAINERD_CONFIG: &str = include_str!("servers/containerd-1.6.toml");
 
+const CONFIG: &str = include_str!("servers/bulkhead.toml");
+
 const BEFORE_SOCKET: &str = "/run/before/bulkhead.sock";
 const BEFORE_CONFIG: &str = include_str!("servers/before.toml");
 
@@ -48,7 +50,7 @@ impl Server {
     /// Ours, and ours of another checkout where there is one: installed elsewhere, sharing nothing.
     pub(super) async fn ours(setup: &Setup) -> Result<Vec<Self>> {
         let mut bulkhead = Command::new("/usr/local/bin/bulkhead");
-        bulkhead.arg("serve");
+        bulkhead.args(["serve", "--config", write("/run/bench/bulkhead.toml", CONFIG)?]);
         let root = "/var/lib/bulkhead/images";
         let mut servers = vec![Self::start("bulkhead", bulkhead, SOCKET, root).await?];
         if let Some(directory) = &setup.before {

@@ -7,10 +7,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use vm_memory::{GuestMemory, GuestMemoryMmap, Permissions, VolatileSlice};
-
 use super::config::{GUEST_SEGMENTS, MRG_RXBUF};
-use super::guest_io::{MAX_VECTORS, read_frame};
+use super::guest_io::Vectors;
 use super::{HEADER, LARGEST_FRAME};
 use crate::virtio::chain::{Chain, ChainTooShort};
 use crate::virtio::service::{Service, Stop};
@@ -23,6 +21,8 @@ const NUM_BUFFERS: u64 = 10;
 
 pub(super) struct Receiver {
     buffers: VecDeque<Buffer>,
+    /// Where they lie.
+    vectors: Vectors,
     /// Bytes that fit into them.
     room: u64,
     /// Bytes that the longest frame takes.
@@ -33,6 +33,8 @@ pub(super) struct Receiver {
 struct Buffer {
     chain: Chain,
     len: u64,
+    /// In how many pieces it lies.
+    pieces: usize,
 }
 
 /// How frames lie in buffers.
@@ -66,6 +68,7 @@ impl Receiver {
         };
         Self {
             buffers: VecDeque::new(),
+            vectors: Vectors::default(),
             room: 0,
             wanted: HEADER + largest,
             frames: if features & MRG_RXBUF != 0 {
@@ -85,7 +88,12 @@ impl Receiver {
         if !self.refill(service)? {
             return Ok(Received::NoBuffers);
         }
-        let read = read_frame(fd, &self.slices(service.memory));
+        let buffers = match self.frames {
+            Frames::Whole => 1,
+            Frames::Merged => self.buffers.len(),
+        };
+        let pieces = self.buffers.iter().take(buffers).map(|b| b.pieces).sum();
+        let read = self.vectors.read_frame(fd, pieces);
         let length = match read {
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -117,7 +125,8 @@ impl Receiver {
                 }));
             }
             self.room += len;
-            self.buffers.push_back(Buffer { chain, len });
+            let pieces = self.vectors.push(service.memory, &chain);
+            self.buffers.push_back(Buffer { chain, len, pieces });
         }
         Ok(true)
     }
@@ -132,33 +141,15 @@ impl Receiver {
         }
     }
 
-    /// Where the next frame goes.
-    fn slices<'a>(&self, memory: &'a GuestMemoryMmap) -> Vec<VolatileSlice<'a>> {
-        let buffers = match self.frames {
-            Frames::Whole => 1,
-            Frames::Merged => self.buffers.len(),
-        };
-        let mut slices = Vec::with_capacity(64);
-        let pieces = self.buffers.iter().take(buffers);
-        for piece in pieces.flat_map(|buffer| buffer.chain.writable()) {
-            let parts = memory.get_slices(piece.address, piece.len as usize, Permissions::Write);
-            // Memory that was there when the chain was taken is never taken away under it.
-            slices.extend(parts.into_iter().flatten().flatten());
-            if slices.len() >= MAX_VECTORS {
-                break;
-            }
-        }
-        slices
-    }
-
     /// Gives the driver the buffers that a frame of `length` bytes lies in.
     fn give_back(&mut self, service: &mut Service<'_>, length: u64) -> Result<(), Stop> {
         let mut left = length;
         let mut used = Vec::new();
         while left > 0 {
-            let Some(Buffer { chain, len }) = self.buffers.pop_front() else {
+            let Some(Buffer { chain, len, pieces }) = self.buffers.pop_front() else {
                 break;
             };
+            self.vectors.drop_first(pieces);
             self.room -= len;
             let written = left.min(len);
             left -= written;
