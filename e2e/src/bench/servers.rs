@@ -50,7 +50,11 @@ impl Server {
     /// Ours, and ours of another checkout where there is one: installed elsewhere, sharing nothing.
     pub(super) async fn ours(setup: &Setup) -> Result<Vec<Self>> {
         let mut bulkhead = Command::new("/usr/local/bin/bulkhead");
-        bulkhead.args(["serve", "--config", write("/run/bench/bulkhead.toml", CONFIG)?]);
+        bulkhead.args([
+            "serve",
+            "--config",
+            write("/run/bench/bulkhead.toml", CONFIG)?,
+        ]);
         let root = "/var/lib/bulkhead/images";
         let mut servers = vec![Self::start("bulkhead", bulkhead, SOCKET, root).await?];
         if let Some(directory) = &setup.before {
