@@ -21,6 +21,7 @@ mod kvm;
 mod layout;
 mod memory;
 mod power;
+mod pre_fault;
 mod registers;
 mod state;
 mod vcpu;
@@ -45,6 +46,8 @@ pub(crate) struct Builtin {
     running: Option<RunningVcpus>,
     /// What it is made of, until it stops.
     parts: Option<Parts>,
+    /// Bytes of its memory that KVM knew before it ran.
+    pre_faulted: u64,
     /// What had been counted by then.
     counted: Vec<(String, u64)>,
 }
@@ -171,7 +174,9 @@ impl Machine for Builtin {
 
     fn counters(&self) -> Vec<(String, u64)> {
         let counted = || self.counted.clone();
-        self.parts.as_ref().map_or_else(counted, Parts::counters)
+        let mut counters = self.parts.as_ref().map_or_else(counted, Parts::counters);
+        counters.push(("memory_pre_faulted_bytes".to_owned(), self.pre_faulted));
+        counters
     }
 
     fn stop(&mut self) {

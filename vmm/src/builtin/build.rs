@@ -47,7 +47,7 @@ pub(super) fn build(
     let kvm = kvm.map_err(|error| BuildError::NoKvm(crate::chain(error)))?;
     let vcpus = check_vcpus(spec.vcpus, kvm)?;
     let memory = memory::map(spec.memory_mib, spec.memory_sharing)?;
-    let entry = kernel::load(
+    let loaded = kernel::load(
         &memory,
         &mut files.file("kernel", spec.kernel)?,
         &files.file("initramfs", spec.initramfs)?,
@@ -58,10 +58,13 @@ pub(super) fn build(
     let console = open_console(spec, files)?;
     let buses = make_buses(&vm, console.another(), &surroundings)?;
     let parts = make_parts(&vm, &buses, spec, files, console, &surroundings)?;
-    let vcpus = make_vcpus(kvm, &vm, vcpus, entry, &buses)?;
+    let vcpus = make_vcpus(kvm, &vm, vcpus, loaded.entry, &buses)?;
     Ok(Builtin {
         state: MachineState::Created,
         surroundings,
+        pre_faulted: vcpus
+            .first()
+            .map_or(0, |first| first.pre_fault(&loaded.filled)),
         vcpus,
         running: None,
         parts: Some(parts),

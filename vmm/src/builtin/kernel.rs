@@ -1,6 +1,7 @@
 //! The kernel, its initramfs and what they are told, placed in guest memory as the PVH protocol wants it.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use linux_loader::loader::elf::start_info::{
@@ -47,19 +48,35 @@ pub enum KernelError {
     Write(#[source] GuestMemoryError),
 }
 
-/// Places everything, and returns the address at which the first vCPU enters the kernel.
+/// What lies in guest memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Loaded {
+    /// Where the first vCPU enters the kernel.
+    pub(super) entry: GuestAddress,
+    /// The kernel, with the memory that it has zero at first, and the initramfs.
+    pub(super) filled: [Range<u64>; 2],
+}
+
+/// Places everything.
 pub(super) fn load(
     memory: &GuestMemoryMmap,
     kernel: &mut File,
     initramfs: &File,
     cmdline: &str,
-) -> Result<GuestAddress, KernelError> {
+) -> Result<Loaded, KernelError> {
     let loaded = Elf::load(memory, None, kernel, Some(GuestAddress(layout::HIGH_RAM)))
         .map_err(KernelError::Load)?;
     let module = load_initramfs(memory, initramfs, loaded.kernel_end)?;
+    let filled = [
+        loaded.kernel_load.0..loaded.kernel_end,
+        module.paddr..module.paddr + module.size,
+    ];
     write_cmdline(memory, cmdline)?;
     write_start_info(memory, module).map_err(KernelError::Write)?;
-    entry(&loaded)
+    Ok(Loaded {
+        entry: entry(&loaded)?,
+        filled,
+    })
 }
 
 fn entry(loaded: &KernelLoaderResult) -> Result<GuestAddress, KernelError> {

@@ -1,6 +1,7 @@
 //! vCPUs: one thread each, which runs the guest until it wants something of a device.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -14,7 +15,7 @@ use vmm_devices::{Bus, host_warn};
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use super::kvm::{KvmError, Vm, call};
-use super::registers;
+use super::{pre_fault, registers};
 use crate::milestone::{Ended, Milestone};
 use crate::seccomp::{Filters, Role, SeccompError};
 
@@ -81,6 +82,15 @@ impl Vcpu {
             buses,
             _vm: Arc::clone(vm),
         })
+    }
+
+    /// Shows KVM what lies in `ranges` of guest-physical memory, if it can be shown. Tells how many bytes were.
+    pub(super) fn pre_fault(&self, ranges: &[Range<u64>]) -> u64 {
+        let (bytes, done) = pre_fault::pre_fault(&self.fd, ranges);
+        if let Err(error) = done {
+            tracing::debug!(%error, bytes, "the guest finds its memory page by page");
+        }
+        bytes
     }
 
     /// Runs until the machine ends, and tells if this vCPU is why.

@@ -130,6 +130,7 @@ pub(super) const CONTROL_IOCTLS: &[u64] = &[
     KVM_SET_MSRS,
     KVM_SET_FPU,
     KVM_SET_CPUID2,
+    KVM_PRE_FAULT_MEMORY,
     FIONBIO,
     TUNGETIFF,
     TUNSETVNETHDRSZ,
@@ -171,6 +172,7 @@ const KVM_IRQFD: u64 = kvm(WRITE, 0x76, 32);
 const KVM_SET_GSI_ROUTING: u64 = kvm(WRITE, 0x6a, 8);
 const KVM_IOEVENTFD: u64 = kvm(WRITE, 0x79, 64);
 const KVM_RUN: u64 = kvm(NONE, 0x80, 0);
+const KVM_PRE_FAULT_MEMORY: u64 = kvm(READ | WRITE, 0xd5, 64);
 const KVM_SET_REGS: u64 = kvm(WRITE, 0x82, 144);
 const KVM_GET_SREGS: u64 = kvm(READ, 0x83, 312);
 const KVM_SET_SREGS: u64 = kvm(WRITE, 0x84, 312);

@@ -70,6 +70,13 @@ fn neither_signals_nor_a_server_that_dies_end_it() {
         panic!("no status");
     };
     assert_eq!(status.state, "running");
+    // The node's kernel can do this.
+    let mut counters = status.counters.iter();
+    let pre_faulted = counters.find(|(name, _)| name == "memory_pre_faulted_bytes");
+    assert!(
+        pre_faulted.is_some_and(|(_, bytes)| *bytes > 0),
+        "{status:?}"
+    );
 }
 
 #[test]

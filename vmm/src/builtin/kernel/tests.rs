@@ -58,14 +58,17 @@ fn memory_of(mib: u64) -> GuestMemoryMmap {
 fn kernel_initramfs_and_command_line_lie_where_the_start_info_says() {
     let memory = memory_of(128);
     let initramfs = vec![7; 5000];
-    let entry = load(
+    let loaded = load(
         &memory,
         &mut elf(b"code", 0x1000, true),
         &file(&initramfs),
         "quiet",
     )
     .unwrap();
-    assert_eq!(entry.0, u64::from(ENTRY));
+    assert_eq!(loaded.entry.0, u64::from(ENTRY));
+    let [kernel, module] = loaded.filled;
+    assert!(kernel.contains(&LOADED_AT) && kernel.end < module.start);
+    assert_eq!(module.end - module.start, 5000);
     let code: [u8; 4] = memory.read_obj(GuestAddress(LOADED_AT)).unwrap();
     assert_eq!(&code, b"code");
 
