@@ -10,7 +10,10 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use vhost::vhost_kern::VhostKernBackend;
 use vhost::vhost_kern::vhost_binding::vhost_vring_file;
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
-use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{
+    GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap,
+};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::super::config::MRG_RXBUF;
@@ -78,9 +81,7 @@ impl Vhost {
         self.memory = memory.clone();
         self.set_features(features & FEATURES).map_err(error)?;
         let regions = memory.memory();
-        let regions = regions.iter();
-        let regions = regions.map(VhostUserMemoryRegionInfo::from_guest_region);
-        let regions: Vec<_> = regions.collect::<Result<_, _>>().map_err(error)?;
+        let regions: Vec<_> = regions.iter().map(region).collect();
         self.set_mem_table(&regions).map(drop).map_err(error)
     }
 
@@ -159,6 +160,18 @@ impl VhostKernBackend for Vhost {
     }
 }
 
+/// Where a region is to the guest and to us, which is all that the kernel wants to know. The library's own
+/// conversion refuses memory that is of no file.
+fn region(region: &GuestRegionMmap) -> VhostUserMemoryRegionInfo {
+    VhostUserMemoryRegionInfo {
+        guest_phys_addr: region.start_addr().0,
+        memory_size: region.len(),
+        userspace_addr: region.as_ptr() as u64,
+        mmap_offset: 0,
+        mmap_handle: -1,
+    }
+}
+
 fn config(layout: &QueueLayout) -> VringConfigData {
     VringConfigData {
         queue_max_size: layout.size,
@@ -185,6 +198,16 @@ fn error(error: vhost::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_of_no_file_is_as_good() {
+        let ranges = [(GuestAddress(0x1000), 0x2000)];
+        let memory = GuestMemoryMmap::from_ranges(&ranges).unwrap();
+        let (only, _) = memory.to_region_addr(GuestAddress(0x1000)).unwrap();
+        let told = region(only);
+        assert_eq!((told.guest_phys_addr, told.memory_size), (0x1000, 0x2000));
+        assert_eq!(told.userspace_addr, only.as_ptr() as u64);
+    }
 
     #[test]
     fn what_is_no_vhost_net_is_refused() {
