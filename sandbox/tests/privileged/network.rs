@@ -23,10 +23,12 @@ const PORT: u16 = 7000;
 /// Bytes of each transfer.
 const LENGTH: usize = 1 << 20;
 
-/// Who moves frames, and how many CPUs the node seems to have for the machine.
+/// Who moves frames into what memory, and how many CPUs the node seems to have for the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     vhost_net: vm::VhostNet,
+    /// Whether others can map the machine's memory.
+    host_volumes: vm::HostVolumes,
     cpus: usize,
     /// How the machine tells of it.
     told: &'static str,
@@ -34,20 +36,24 @@ pub struct Case {
 
 pub const BY_KERNEL: Case = Case {
     vhost_net: vm::VhostNet::Required,
+    host_volumes: vm::HostVolumes::Shared,
     cpus: 1,
     told: "; the kernel (vhost-net) moves frames, over 1 queue pair each",
 };
 pub const BY_KERNEL_WITH_CPUS: Case = Case {
+    host_volumes: vm::HostVolumes::Refused,
     cpus: 2,
     told: "; the kernel (vhost-net) moves frames, over 2 queue pairs each",
     ..BY_KERNEL
 };
 pub const BY_VMM: Case = Case {
     vhost_net: vm::VhostNet::Off,
+    host_volumes: vm::HostVolumes::Shared,
     cpus: 1,
     told: "; the VMM (vhost_net = \"off\") moves frames, over 1 queue pair each",
 };
 pub const BY_VMM_WITH_CPUS: Case = Case {
+    host_volumes: vm::HostVolumes::Refused,
     cpus: 2,
     told: "; the VMM (vhost_net = \"off\") moves frames, over 2 queue pairs each",
     ..BY_VMM
@@ -201,6 +207,7 @@ pub async fn carries(node: Arc<Node>, case: Case) {
         let _cpus = Cpus::seem(case.cpus, &node);
         vm::Vm::open(vm::Config {
             vhost_net: case.vhost_net,
+            host_volumes: case.host_volumes,
             ..node.vm()
         })
     };
