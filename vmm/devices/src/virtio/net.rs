@@ -6,7 +6,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use vm_memory::GuestAddressSpace;
 
@@ -22,13 +21,14 @@ pub mod tap;
 pub mod vhost_net;
 
 pub use self::backend::{NetBackend, Offloads, Part};
+use self::config::Offer;
 pub use self::config::{Interface, UdpSegments};
 use self::pair::Pair;
 use self::receive::{Received, Receiver};
 use self::send::{Outcome, send};
 pub use self::tap::{Tap, TapError};
 pub use self::vhost_net::{Vhost, VhostError, VhostNet};
-use super::service::{Service, Stop};
+use super::service::{Service, Stop, while_active};
 use super::{ActivateError, Activation, DeviceError, Progress, VirtioDevice};
 use crate::host_warn;
 
@@ -46,10 +46,8 @@ const LARGEST_FRAME: u64 = 65550;
 
 /// The device.
 pub struct Net {
-    interface: Interface,
+    offer: Offer,
     pairs: Vec<Pair>,
-    features: u64,
-    queue_sizes: Vec<u16>,
     active: Option<Active>,
     counts: Counts,
 }
@@ -80,14 +78,11 @@ impl Net {
     /// A device that is `interface` to the guest, with a queue pair for each of `backends`, one at least.
     pub fn new(interface: Interface, backends: Vec<Box<dyn NetBackend>>) -> io::Result<Self> {
         let pairs = Pair::all(backends)?;
-        let count = u16::try_from(pairs.len()).expect("an interface has few queues");
         let segments = pairs
             .first()
             .map_or(UdpSegments::Refused, Pair::udp_segments);
         Ok(Self {
-            interface,
-            features: config::features(count, segments),
-            queue_sizes: config::queue_sizes(count),
+            offer: Offer::new(interface, pairs.len(), segments),
             pairs,
             active: None,
             counts: Counts::default(),
@@ -176,21 +171,12 @@ impl Net {
         &mut self,
         work: impl FnOnce(&mut Self, &mut Active) -> Result<Progress, Stop>,
     ) -> Result<Progress, DeviceError> {
-        let Some(mut active) = self.active.take() else {
-            return Ok(Progress::Idle);
+        let stopped = |net: &mut Self, active: Active, stop: Stop| {
+            net.shut();
+            let interrupt = &*active.activation.interrupt;
+            stop.report(KIND, interrupt, &mut net.counts.guest_errors)
         };
-        match work(self, &mut active) {
-            Ok(progress) => {
-                self.active = Some(active);
-                Ok(progress)
-            }
-            Err(stop) => {
-                self.shut();
-                let interrupt = Arc::clone(&active.activation.interrupt);
-                stop.report(KIND, &*interrupt, &mut self.counts.guest_errors)?;
-                Ok(Progress::Idle)
-            }
-        }
+        while_active(self, |net| &mut net.active, work, stopped)
     }
 }
 
@@ -200,16 +186,15 @@ impl VirtioDevice for Net {
     }
 
     fn features(&self) -> u64 {
-        self.features
+        self.offer.features
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &self.queue_sizes
+        &self.offer.queue_sizes
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let pairs = u16::try_from(self.pairs.len()).expect("an interface has few queues");
-        super::config::read(&self.interface.bytes(pairs), offset, data);
+        self.offer.read(offset, data);
     }
 
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
@@ -222,7 +207,7 @@ impl VirtioDevice for Net {
             .set_offloads(offloads)
             .map_err(failed("tell the interface what its driver takes"))?;
         first.open().map_err(failed("watch the interface"))?;
-        let receiver = || Receiver::new(activation.features, self.interface.mtu);
+        let receiver = || Receiver::new(activation.features, self.offer.interface.mtu);
         self.active = Some(Active {
             receivers: self.pairs.iter().map(|_| receiver()).collect(),
             control: control::queue(activation.features, self.pairs.len()),

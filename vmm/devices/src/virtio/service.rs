@@ -63,18 +63,35 @@ pub(super) fn run_only_queue(
     guest_errors: &mut u64,
     mut serve: impl FnMut(&GuestMemoryMmap, &Chain) -> Result<u32, Fault>,
 ) -> Result<Progress, DeviceError> {
-    let Some(mut activation) = active.take() else {
+    while_active(
+        active,
+        |active| active,
+        |_, activation| {
+            let memory = activation.memory.memory();
+            Service::of(activation, 0, &memory).run(|chain| serve(&memory, chain))
+        },
+        |_, activation, stop| stop.report(kind, &*activation.interrupt, guest_errors),
+    )
+}
+
+/// Does `work` with what `slot` of a device holds while it is active; nothing if it holds nothing. If the device
+/// can't go on, the slot stays empty and `stopped` gets what was in it.
+pub(super) fn while_active<D, A>(
+    device: &mut D,
+    slot: impl Fn(&mut D) -> &mut Option<A>,
+    work: impl FnOnce(&mut D, &mut A) -> Result<Progress, Stop>,
+    stopped: impl FnOnce(&mut D, A, Stop) -> Result<(), DeviceError>,
+) -> Result<Progress, DeviceError> {
+    let Some(mut active) = slot(device).take() else {
         return Ok(Progress::Idle);
     };
-    let memory = activation.memory.memory();
-    let result = Service::of(&mut activation, 0, &memory).run(|chain| serve(&memory, chain));
-    match result {
+    match work(device, &mut active) {
         Ok(progress) => {
-            *active = Some(activation);
+            *slot(device) = Some(active);
             Ok(progress)
         }
         Err(stop) => {
-            stop.report(kind, &*activation.interrupt, guest_errors)?;
+            stopped(device, active, stop)?;
             Ok(Progress::Idle)
         }
     }

@@ -21,7 +21,7 @@ pub use self::backend::{Sent, VsockBackend};
 pub use self::header::Header;
 use self::packets::Packets;
 use super::chain::Chain;
-use super::service::{Service, Stop};
+use super::service::{Service, Stop, while_active};
 use super::{ActivateError, Activation, DeviceError, Progress, VirtioDevice, config};
 
 /// Device type.
@@ -157,20 +157,11 @@ impl Vsock {
         &mut self,
         work: impl FnOnce(&mut Self, &mut Activation) -> Result<Progress, Stop>,
     ) -> Result<Progress, DeviceError> {
-        let Some(mut active) = self.active.take() else {
-            return Ok(Progress::Idle);
+        let stopped = |vsock: &mut Self, active: Activation, stop: Stop| {
+            vsock.backend.reset();
+            stop.report(KIND, &*active.interrupt, &mut vsock.guest_errors)
         };
-        match work(self, &mut active) {
-            Ok(progress) => {
-                self.active = Some(active);
-                Ok(progress)
-            }
-            Err(stop) => {
-                self.backend.reset();
-                stop.report(KIND, &*active.interrupt, &mut self.guest_errors)?;
-                Ok(Progress::Idle)
-            }
-        }
+        while_active(self, |vsock| &mut vsock.active, work, stopped)
     }
 }
 

@@ -9,10 +9,36 @@ pub struct Interface {
     pub mtu: u16,
 }
 
+/// What a device says of itself.
+pub(super) struct Offer {
+    pub(super) interface: Interface,
+    pub(super) features: u64,
+    pub(super) queue_sizes: Vec<u16>,
+    pairs: u16,
+}
+
+impl Offer {
+    /// For `interface`, with so many queue pairs.
+    pub(super) fn new(interface: Interface, pairs: usize, segments: UdpSegments) -> Self {
+        let pairs = u16::try_from(pairs).expect("an interface has few queues");
+        Self {
+            interface,
+            features: features(pairs, segments),
+            queue_sizes: queue_sizes(pairs),
+            pairs,
+        }
+    }
+
+    /// Fills `data` from the configuration at `offset`.
+    pub(super) fn read(&self, offset: u64, data: &mut [u8]) {
+        crate::virtio::config::read(&self.interface.bytes(self.pairs), offset, data);
+    }
+}
+
 impl Interface {
     /// virtio 1.2 §5.1.4: address, status, queue pairs, MTU. The status stands in for a feature that
     /// isn't offered.
-    pub(super) fn bytes(&self, pairs: u16) -> [u8; 12] {
+    fn bytes(&self, pairs: u16) -> [u8; 12] {
         let mut bytes = [0; 12];
         bytes[..6].copy_from_slice(&self.mac);
         bytes[8..10].copy_from_slice(&pairs.to_le_bytes());
@@ -70,7 +96,7 @@ pub enum UdpSegments {
 
 /// What is offered with so many queue pairs. There is a control queue for their sake alone: the host
 /// decides what reaches an interface.
-pub(super) fn features(pairs: u16, segments: UdpSegments) -> u64 {
+fn features(pairs: u16, segments: UdpSegments) -> u64 {
     let queues = if pairs > 1 { CTRL_VQ | MQ } else { 0 };
     let segments = match segments {
         UdpSegments::Taken => UDP_SEGMENTS,
@@ -83,7 +109,7 @@ const QUEUE_SIZE: u16 = 256;
 const CONTROL_SIZE: u16 = 64;
 
 /// A receiving and a sending queue for each pair; with several, the control queue after them.
-pub(super) fn queue_sizes(pairs: u16) -> Vec<u16> {
+fn queue_sizes(pairs: u16) -> Vec<u16> {
     let mut sizes = vec![QUEUE_SIZE; 2 * usize::from(pairs)];
     if pairs > 1 {
         sizes.push(CONTROL_SIZE);

@@ -17,19 +17,17 @@ mod pair;
 pub use self::kernel::{Vhost, VhostError};
 use self::pair::{Bell, Pair};
 use super::backend::{NetBackend, Offloads};
-use super::config::{self, Interface, UdpSegments};
+use super::config::{Interface, Offer, UdpSegments};
 use super::control;
 use super::{KIND, Tap};
-use crate::virtio::service::{Service, Stop};
+use crate::virtio::service::{Service, Stop, while_active};
 use crate::virtio::{ActivateError, Activation, DeviceError, Progress, VirtioDevice};
 use crate::{guest_warn, host_warn};
 
 /// The device.
 pub struct VhostNet {
-    interface: Interface,
+    offer: Offer,
     pairs: Vec<Pair>,
-    features: u64,
-    queue_sizes: Vec<u16>,
     active: Option<Active>,
     counts: Counts,
 }
@@ -52,12 +50,10 @@ impl VhostNet {
     /// A device that is `interface` to the guest, with a queue pair for each of `queues`, one at least.
     pub fn new(interface: Interface, queues: Vec<(Tap, Vhost)>) -> io::Result<Self> {
         let pairs = Pair::all(queues)?;
-        let count = u16::try_from(pairs.len()).expect("an interface has few queues");
         let segments = pairs.first().map(|pair| pair.tap.udp_segments());
+        let segments = segments.unwrap_or(UdpSegments::Refused);
         Ok(Self {
-            interface,
-            features: config::features(count, segments.unwrap_or(UdpSegments::Refused)),
-            queue_sizes: config::queue_sizes(count),
+            offer: Offer::new(interface, pairs.len(), segments),
             pairs,
             active: None,
             counts: Counts::default(),
@@ -121,25 +117,17 @@ impl VhostNet {
     }
 
     fn control(&mut self, queue: usize) -> Result<Progress, DeviceError> {
-        let Some(mut active) = self.active.take() else {
-            return Ok(Progress::Idle);
+        let obey = |vhost: &mut Self, active: &mut Active| {
+            let memory = active.activation.memory.memory();
+            let mut service = Service::of(&mut active.activation, queue, &memory);
+            service.run(|chain| Ok(control::obey(chain, &memory, &mut vhost.pairs)?))
         };
-        let memory = active.activation.memory.memory();
-        let mut service = Service::of(&mut active.activation, queue, &memory);
-        let obeyed: Result<_, Stop> =
-            service.run(|chain| Ok(control::obey(chain, &memory, &mut self.pairs)?));
-        match obeyed {
-            Ok(progress) => {
-                self.active = Some(active);
-                Ok(progress)
-            }
-            Err(stop) => {
-                self.stop();
-                let interrupt = Arc::clone(&active.activation.interrupt);
-                stop.report(KIND, &*interrupt, &mut self.counts.guest_errors)?;
-                Ok(Progress::Idle)
-            }
-        }
+        let stopped = |vhost: &mut Self, active: Active, stop: Stop| {
+            vhost.stop();
+            let interrupt = &*active.activation.interrupt;
+            stop.report(KIND, interrupt, &mut vhost.counts.guest_errors)
+        };
+        while_active(self, |vhost| &mut vhost.active, obey, stopped)
     }
 }
 
@@ -149,16 +137,15 @@ impl VirtioDevice for VhostNet {
     }
 
     fn features(&self) -> u64 {
-        self.features
+        self.offer.features
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &self.queue_sizes
+        &self.offer.queue_sizes
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let pairs = u16::try_from(self.pairs.len()).expect("an interface has few queues");
-        crate::virtio::config::read(&self.interface.bytes(pairs), offset, data);
+        self.offer.read(offset, data);
     }
 
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
