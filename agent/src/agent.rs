@@ -14,6 +14,7 @@ use crate::container::cgroup::is_name;
 use crate::container::create;
 use crate::events::Events;
 use crate::guest::disks::Disks;
+use crate::guest::modules;
 use crate::mode::Mode;
 use crate::reaper::Reaper;
 use crate::sandbox::Sandbox;
@@ -27,6 +28,8 @@ pub(crate) struct Agent {
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) events: Events,
     pub(crate) disks: Arc<Disks>,
+    /// Of a guest's kernel, for containers.
+    pub(crate) later_modules: modules::Later,
     sandbox: OnceCell<Sandbox>,
     containers: Mutex<HashMap<String, Entry>>,
     /// Everything has ended and the agent may too.
@@ -50,6 +53,7 @@ impl Agent {
             reaper,
             events: Events::default(),
             disks: Arc::default(),
+            later_modules: modules::Later::default(),
             sandbox: OnceCell::new(),
             containers: Mutex::default(),
             ended: Notify::new(),
@@ -88,6 +92,9 @@ impl Agent {
             return Err(Error::Invalid(format!("{id:?} cannot be a container's id")));
         }
         let sandbox = self.sandbox()?;
+        if self.mode == Mode::Guest {
+            self.later_modules.load().await;
+        }
         self.reserve(&id)?;
         let made = create::create(self, sandbox, request).await;
         let mut containers = self.containers.lock();

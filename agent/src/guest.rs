@@ -129,7 +129,7 @@ fn boot() -> Result<(OwnedFd, OwnedFd), AnyError> {
     lift_for_guest();
     let sigchld = signals::sigchld_fd()?;
     // The host's first call waits in the listener's queue while we go on.
-    let listener = modules::load_all(|| {
+    let listener = modules::load_first(|| {
         let listener = crate::sys::vsock::listener(AGENT_PORT)?;
         ready::tell_host()?;
         Ok(listener)

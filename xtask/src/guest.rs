@@ -47,7 +47,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn make(series: &str, metapackage: &str, init: &Path) -> Result<()> {
     let dir = repository::target("guest")?.join(series);
     let package = KernelPackage::open(metapackage)?;
-    let stamp = format!("{} {}", package.release(), modules::WANTED.join(" "));
+    let wanted = [&modules::FIRST[..], &["|"], &modules::LATER].concat();
+    let stamp = format!("{} {}", package.release(), wanted.join(" "));
     if fs::read_to_string(dir.join("stamp")).is_ok_and(|made| made == stamp) {
         process::step(&format!(
             "guest {series}: kernel {} is there",
@@ -79,19 +80,29 @@ fn modules_archive(package: &KernelPackage) -> Result<Vec<u8>> {
     for dir in ["dev", "modules", "proc", "run", "sys"] {
         archive.directory(dir);
     }
+    let first = modules::in_load_order(package, &modules::FIRST)?;
+    let mut later = modules::in_load_order(package, &modules::LATER)?;
+    later.retain(|file| !first.contains(file));
+    add_modules(&mut archive, "order", &first)?;
+    add_modules(&mut archive, "later", &later)?;
+    Ok(archive.finish())
+}
+
+/// The modules, and the list that the agent loads them by.
+fn add_modules(archive: &mut Archive, list: &str, files: &[PathBuf]) -> Result<()> {
     let mut order = String::new();
-    for file in modules::in_load_order(package, &modules::WANTED)? {
+    for file in files {
         let name = file
             .file_name()
             .context("a module is a file")?
             .to_string_lossy();
         let path = format!("modules/{name}");
-        let content = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        let content = fs::read(file).with_context(|| format!("read {}", file.display()))?;
         archive.file(&path, 0o644, &content);
         order.push_str(&format!("/{path}\n"));
     }
-    archive.file("modules/order", 0o644, order.as_bytes());
-    Ok(archive.finish())
+    archive.file(&format!("modules/{list}"), 0o644, order.as_bytes());
+    Ok(())
 }
 
 fn make_initramfs(dir: &Path, init: &Path) -> Result<()> {

@@ -6,19 +6,19 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::system::finit_module;
+use tokio::sync::OnceCell;
 
-/// File names of modules, one per line, in an order in which each finds what it needs.
+/// File names of modules, one per line, in an order in which each finds what it needs: those that a sandbox
+/// needs, and those that its containers need beside.
 const ORDER: &str = "/modules/order";
+const LATER: &str = "/modules/later";
 
-/// Loads all modules. After each, as long as it has not worked, `listen` is tried: the host need not
-/// wait for modules that have nothing to do with it.
-pub(super) fn load_all(listen: impl Fn() -> rustix::io::Result<OwnedFd>) -> Option<OwnedFd> {
+/// Loads the modules that a sandbox needs. After each, as long as it has not worked, `listen` is tried: the
+/// host need not wait for modules that have nothing to do with it.
+pub(super) fn load_first(listen: impl Fn() -> rustix::io::Result<OwnedFd>) -> Option<OwnedFd> {
     let mut listener = listen().ok();
-    for name in order() {
-        match load(&name) {
-            Ok(()) => {}
-            Err(error) => tracing::warn!(module = name, %error, "not loaded"),
-        }
+    for name in listed(ORDER) {
+        try_load(&name);
         if listener.is_none() {
             listener = listen().ok();
         }
@@ -26,13 +26,29 @@ pub(super) fn load_all(listen: impl Fn() -> rustix::io::Result<OwnedFd>) -> Opti
     listener
 }
 
-fn order() -> Vec<String> {
-    match read_to_string(ORDER) {
+/// The modules that nobody needs before the first container.
+#[derive(Debug, Default)]
+pub(crate) struct Later(OnceCell<()>);
+
+impl Later {
+    /// Loads them, once. Returns when they are there, or can't be had.
+    pub(crate) async fn load(&self) {
+        let load = async || {
+            let all = || listed(LATER).iter().for_each(|name| try_load(name));
+            // It does not panic.
+            let _ = tokio::task::spawn_blocking(all).await;
+        };
+        self.0.get_or_init(load).await;
+    }
+}
+
+fn listed(list: &str) -> Vec<String> {
+    match read_to_string(list) {
         Ok(text) => names(&text).map(ToOwned::to_owned).collect(),
         // A kernel may have all it needs built in.
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
         Err(error) => {
-            tracing::error!(%error, "no list of modules");
+            tracing::error!(list, %error, "no list of modules");
             Vec::new()
         }
     }
@@ -42,6 +58,12 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+fn try_load(name: &str) {
+    if let Err(error) = load(name) {
+        tracing::warn!(module = name, %error, "not loaded");
+    }
 }
 
 fn load(name: &str) -> std::io::Result<()> {

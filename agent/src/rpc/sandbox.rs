@@ -42,6 +42,10 @@ pub(super) async fn configure(
     let sandbox_id = request.sandbox_id.clone();
     agent.configure(request).await?;
     tracing::info!(sandbox_id, "sandbox configured");
+    if agent.mode == Mode::Guest {
+        // While nobody waits: the first container may still be a while.
+        tokio::spawn(async move { agent.later_modules.load().await });
+    }
     Ok(Empty {})
 }
 

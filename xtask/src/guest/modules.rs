@@ -8,21 +8,18 @@ use std::path::PathBuf;
 
 /// In the order of how early a guest needs them: first what the agent's greeting travels on. What a
 /// kernel has built in is left out by itself.
-pub(crate) const WANTED: [&str; 12] = [
+pub(crate) const FIRST: [&str; 6] = [
     "virtio_pci",
     "vmw_vsock_virtio_transport",
+    "virtio_net",
     "virtio_blk",
     "erofs",
     "overlay",
-    "virtio_net",
-    "virtio_rng",
-    "virtiofs",
-    "virtio_mem",
-    "virtio_balloon",
-    // For what runs in pods and sets up networks of its own.
-    "bridge",
-    "veth",
 ];
+
+/// What nobody needs before the first container: the node's files, randomness beside the kernel's own, and what
+/// runs in pods and sets up networks of its own.
+pub(crate) const LATER: [&str; 4] = ["virtiofs", "virtio_rng", "bridge", "veth"];
 
 /// The files of `wanted` and of all they depend on, each after its dependencies.
 pub(crate) fn in_load_order(package: &KernelPackage, wanted: &[&str]) -> Result<Vec<PathBuf>> {
