@@ -4,11 +4,12 @@
 //! most 64 KiB: every further packet costs the guest an exit to its VMM, and every further frame a round
 //! of the event loop on both sides.
 
-/// How far a sender may run ahead of the reader of one stream.
-pub const STREAM_WINDOW: u32 = 1024 * 1024;
+/// How far a sender may run ahead of the reader of one stream, which is what a client that reads nothing
+/// costs us. The reader tells of its progress every half of it.
+pub const STREAM_WINDOW: u32 = 512 * 1024;
 
 /// The same for all streams of a connection.
-pub const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+pub const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// Bytes of the largest HTTP/2 frame. The default of 16 KiB would cut every piece in several.
 pub const FRAME: u32 = 64 * 1024;

@@ -16,9 +16,9 @@ use super::client::{Client, STDIN};
 const SESSIONS: &str = "BULKHEAD_E2E_SESSIONS";
 /// Sessions at once.
 const AT_ONCE: usize = 5;
-/// Sessions after which nothing is new any more: memory that is used again is not a leak. With more sessions more
-/// of them meet at their worst, so of many this is a part.
-const WARM_UP: usize = 20;
+/// Sessions after which nothing is new any more: memory that is used again is not a leak. How much that is
+/// depends on which of them meet, so it takes some.
+const WARM_UP: usize = 60;
 const WARM_UP_PART: usize = 4;
 
 /// Where the pod sends everything back.
