@@ -24,8 +24,9 @@ const WARM_UP_PART: usize = 4;
 /// Where the pod sends everything back.
 const ECHO: u16 = 8081;
 
-/// What a process may need more than before, because memory is not handed out in the same order.
-const MEMORY: u64 = 4 << 20;
+/// What a process may need more than before, because memory is not handed out in the same order: windows of five
+/// sessions at once, and as much again in holes. A thousand sessions went up and down within it.
+const MEMORY: u64 = 6 << 20;
 /// For what was dropped to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 /// Longest time that a session is left alone.
