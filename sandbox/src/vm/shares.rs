@@ -46,7 +46,7 @@ pub(super) struct Shares {
 
 #[derive(Default)]
 struct State {
-    server: Option<Supervisor>,
+    server: Option<Arc<Supervisor>>,
     volumes: Vec<Volume>,
 }
 
@@ -106,7 +106,7 @@ impl Shares {
         // One that is dead was never attached: the machine ends with one that was.
         if let Some(server) = Supervisor::adopt(&record.server)? {
             *self.state.lock().await = State {
-                server: Some(server),
+                server: Some(Arc::new(server)),
                 volumes: record.volumes,
             };
         }
@@ -173,7 +173,13 @@ impl Shares {
         }
         let pid = started.supervisor.pid();
         tracing::info!(pid, share = %self.places.share.display(), "files of the node can be shared with a machine");
-        state.server = Some(started.supervisor);
+        let server = Arc::new(started.supervisor);
+        state.server = Some(Arc::clone(&server));
+        // It ends with the machine, and as our child stays a zombie until somebody asks how.
+        tokio::spawn(async move {
+            let how = server.wait().await;
+            tracing::debug!(pid, how, "a machine's file server is gone");
+        });
         Ok(())
     }
 
@@ -238,7 +244,7 @@ impl Shares {
     /// The pid of the process that serves the volumes, if there is one.
     pub(super) async fn server_pid(&self) -> Option<u32> {
         let state = self.state.lock().await;
-        state.server.as_ref().map(Supervisor::pid)
+        state.server.as_ref().map(|server| server.pid())
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandbox::conformance::Bench;
 use sandbox::spec::{MountSource, Propagation};
@@ -177,9 +177,29 @@ pub async fn shares(node: Arc<Node>) {
     for container in [writer, reader] {
         ok(container.remove()).await;
     }
+    let server = server_pid(&pod).await;
     ok(pod.sandbox.stop(Duration::ZERO)).await;
     pod.over().await;
+    gone(&server).await;
     volumes.remove();
+}
+
+/// The process that serves the pod's volumes.
+async fn server_pid(pod: &Pod) -> String {
+    let explained = pod.sandbox.explain().await;
+    let mut pids = explained.into_iter().filter(|(name, _)| name == "fsd_pid");
+    pids.next().unwrap().1
+}
+
+/// Not even a zombie stays of a process.
+async fn gone(pid: &str) {
+    let process = PathBuf::from("/proc").join(pid);
+    let begin = Instant::now();
+    while process.exists() {
+        let status = fs::read_to_string(process.join("status"));
+        assert!(begin.elapsed() < Duration::from_secs(20), "{status:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 impl Volumes {
@@ -227,19 +247,16 @@ pub async fn server_dies(node: Arc<Node>) {
     let mut spec = node.container(&pod.spec, "c", "sleep 1000");
     spec.mounts = vec![mount("/data", &dir, false)];
     pod.run(spec).await;
-    let explained = pod.sandbox.explain().await;
-    let (_, pid) = explained
-        .iter()
-        .find(|(name, _)| name == "fsd_pid")
-        .unwrap();
-    check_jail(pid);
-    command("kill", &["-9", pid]);
+    let pid = server_pid(&pod).await;
+    check_jail(&pid);
+    command("kill", &["-9", &pid]);
     let ended = pod.over().await;
     let expected = "the process that serves files to the guest is gone";
     assert!(
         !ended.asked && ended.message.contains(expected),
         "{ended:?}"
     );
+    gone(&pid).await;
     fs::remove_dir_all(dir).unwrap();
 }
 
