@@ -138,7 +138,7 @@ fn make_parts(
     let mut parts = Parts {
         buses: buses.clone(),
         root: make_root(buses)?,
-        wires: Wires::new(Arc::clone(vm)),
+        wires: Wires::new(Arc::clone(vm), Arc::clone(&surroundings.end)),
         threads: start_threads(spec, surroundings)?,
         devices: BTreeMap::new(),
         has_fs: false,

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use vm_memory::{GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryRegion};
+use vmm_api::event::Stop;
 use vmm_api::{BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, ErrorCode, FsSpec, NetSpec};
 use vmm_devices::NotifierBinder;
 use vmm_devices::pci::PlugError;
@@ -11,7 +12,7 @@ use vmm_devices::virtio::blk::{Blk, Disk, DiskError, Extent, SerialNumberError};
 use vmm_devices::virtio::fs::{ConnectError, Fs, TagError};
 use vmm_devices::virtio::net::{TapError, VhostError};
 use vmm_devices::virtio::transport::{VirtioPci, Wiring, vector_count};
-use vmm_devices::virtio::{Memory, VirtioDevice};
+use vmm_devices::virtio::{ActivateError, Memory, VirtioDevice};
 
 mod net;
 
@@ -22,6 +23,7 @@ use super::vectors::Vectors;
 use super::{Device, Parts, Thread};
 use crate::files::{FileError, Files};
 use crate::machine;
+use crate::milestone::{Ended, Milestone};
 
 /// A device can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -116,12 +118,14 @@ impl From<DetachError> for machine::Error {
 pub(super) struct Wires {
     vm: Arc<Vm>,
     memory: Memory,
+    end: Arc<Milestone<Ended>>,
 }
 
 impl Wires {
-    pub(super) fn new(vm: Arc<Vm>) -> Self {
+    /// What a device can't start without ends the machine by `end`.
+    pub(super) fn new(vm: Arc<Vm>, end: Arc<Milestone<Ended>>) -> Self {
         let memory = GuestMemoryAtomic::new(vm.memory().clone());
-        Self { vm, memory }
+        Self { vm, memory, end }
     }
 
     fn memory_is_shared(&self) -> bool {
@@ -131,10 +135,16 @@ impl Wires {
 
     fn wiring(&self, device: &dyn VirtioDevice) -> Wiring {
         let vectors = Vectors::new(Arc::clone(&self.vm), vector_count(device));
+        let end = Arc::clone(&self.end);
+        // A pod that lacks a disk or its network, and seems well, would be worse than none.
+        let on_failure = move |error: &ActivateError| {
+            end.end(Stop::HostError, format!("{error}: {}", error.source));
+        };
         Wiring {
             memory: self.memory.clone(),
             vectors: Arc::new(vectors),
             binder: Arc::clone(&self.vm) as Arc<dyn NotifierBinder>,
+            on_failure: Arc::new(on_failure),
         }
     }
 }

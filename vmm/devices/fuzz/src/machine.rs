@@ -54,6 +54,8 @@ impl Machine {
             memory: memory.clone(),
             vectors: Arc::new(Vectors::default()),
             binder: Arc::new(Binder::default()),
+            // A host that can't is no fault of the device's.
+            on_failure: Arc::new(|_| {}),
         };
         let (function, worker) =
             VirtioPci::new(Box::new(device), wiring).expect("descriptors can be made");

@@ -105,6 +105,8 @@ pub(crate) struct TestMachine {
     pub(crate) root: Arc<PciRoot>,
     pub(crate) ram: GuestRam,
     pub(crate) binder: Arc<RecordingBinder>,
+    /// What devices could not do when they were to start.
+    pub(crate) failures: Arc<Mutex<Vec<&'static str>>>,
 }
 
 /// A device that was plugged in.
@@ -134,15 +136,18 @@ impl TestMachine {
             root,
             ram: GuestRam::new(),
             binder: Arc::default(),
+            failures: Arc::default(),
         }
     }
 
     pub(crate) fn plug(&self, device: impl VirtioDevice + 'static) -> Plugged {
         let vectors = Arc::new(RecordingVectors::default());
+        let failures = Arc::clone(&self.failures);
         let wiring = Wiring {
             memory: self.ram.memory(),
             vectors: Arc::clone(&vectors) as Arc<dyn MsiVectors>,
             binder: Arc::clone(&self.binder) as Arc<dyn NotifierBinder>,
+            on_failure: Arc::new(move |error| failures.lock().push(error.doing)),
         };
         let (function, worker) = VirtioPci::new(Box::new(device), wiring).unwrap();
         let slot = self.root.plug(function).unwrap();

@@ -16,7 +16,7 @@ pub(super) use self::common_config::TRANSPORT_FEATURES;
 use self::common_config::{CommonConfig, Effect};
 use self::interrupt::VirtioInterrupt;
 use super::worker::{SharedVirtio, signal};
-use super::{Activation, Memory, VirtioDevice, Worker};
+use super::{ActivateError, Activation, Memory, VirtioDevice, Worker};
 use crate::pci::{ConfigSpace, Identity, PciFunction, msix::Msix};
 use crate::{Interrupt, MsiVectors, NotifierBinder, guest_warn, host_warn};
 
@@ -32,7 +32,13 @@ pub struct Wiring {
     pub vectors: Arc<dyn MsiVectors>,
     /// Who makes notifications reach event descriptors.
     pub binder: Arc<dyn NotifierBinder>,
+    /// Who is told that the device can't start.
+    pub on_failure: OnFailure,
 }
+
+/// Told that a device can't start, because of the host. Its driver is told, too, but the guest may well
+/// go on without it.
+pub type OnFailure = Arc<dyn Fn(&ActivateError) + Send + Sync>;
 
 /// How many interrupt vectors `device` has: one for its configuration, one for each queue.
 pub fn vector_count(device: &dyn VirtioDevice) -> u16 {
@@ -50,6 +56,7 @@ pub struct VirtioPci {
     interrupt: Arc<VirtioInterrupt>,
     notifiers: Arc<[EventFd]>,
     binder: Arc<dyn NotifierBinder>,
+    on_failure: OnFailure,
     bar: Option<u64>,
     unplugged: bool,
 }
@@ -82,6 +89,7 @@ impl VirtioPci {
             interrupt: Arc::new(VirtioInterrupt::new(msix, queues)),
             notifiers,
             binder: wiring.binder,
+            on_failure: wiring.on_failure,
             bar: None,
             unplugged: false,
         };
@@ -117,6 +125,7 @@ impl VirtioPci {
             let cause = error.source.to_string();
             host_warn!(kind = self.common.kind(), %error, cause, "a device can't start");
             self.interrupt.needs_reset();
+            (self.on_failure)(&error);
         }
     }
 

@@ -207,7 +207,7 @@ fn a_queue_outside_of_memory_needs_a_reset_and_activates_nothing() {
 }
 
 #[test]
-fn a_device_that_the_host_can_not_start_needs_a_reset() {
+fn a_device_that_the_host_can_not_start_needs_a_reset_and_the_machine_is_told() {
     let machine = TestMachine::new();
     let plugged = machine.plug(Probe {
         refuse: true,
@@ -217,6 +217,7 @@ fn a_device_that_the_host_can_not_start_needs_a_reset() {
     driver.negotiate();
     driver.set_status(15);
     assert_eq!(driver.status(), 15 | 64);
+    assert_eq!(*machine.failures.lock(), ["open a thing"]);
 }
 
 #[test]
