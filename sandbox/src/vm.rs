@@ -19,6 +19,8 @@ mod users;
 
 mod control;
 
+mod end;
+mod facts;
 mod sandbox;
 mod saved;
 

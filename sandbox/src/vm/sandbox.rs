@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use vmm_api::event::Stop;
-use vmm_api::{Event, Request};
+use vmm_api::Request;
 
 use super::blank_disk::BlankDisks;
 use super::config::Config;
 use super::control::Events;
 use super::disks::Disks;
+use super::end::Reason;
 use super::launch::Launched;
 use super::saved::Saved;
 use super::shares::Shares;
 use super::users::Users;
-use super::{console, health, plan};
-use crate::agent::{lost, quoted};
+use super::{health, plan};
+use crate::agent::lost;
 use crate::ending::Ending;
 use crate::leftovers::Leftovers;
 use crate::sizing::size;
@@ -36,9 +36,6 @@ const KILL_LIMIT: Duration = Duration::from_secs(3);
 
 /// How often the VMM's log is looked at.
 const TRIM_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Bytes of the VMM's last words in the reason of a machine's end.
-const LAST_WORDS: usize = 1000;
 
 /// A sandbox that is a machine.
 pub(super) struct VmSandbox {
@@ -76,16 +73,6 @@ impl Handler {
         self.leftovers.clear(id).await?;
         self.users.forget_gone()
     }
-}
-
-/// Why a machine is over.
-enum Reason {
-    /// The VMM told.
-    Stopped(Stop, String),
-    /// The VMM died without a word.
-    Died(String),
-    /// The agent did not answer any more.
-    Hung,
 }
 
 impl VmSandbox {
@@ -165,9 +152,9 @@ impl Shared {
         let limit = Some(limit).filter(|limit| !limit.is_zero());
         let over = async {
             // The events end with the VMM, so what it told is known before its death is looked at.
-            let stopped = last_word(events).await;
+            let told = Reason::told_by(events).await;
             let how = launched.supervisor.wait().await;
-            stopped.map_or(Reason::Died(how), |(how, why)| Reason::Stopped(how, why))
+            told.unwrap_or(Reason::Died(how))
         };
         tokio::select! {
             reason = over => return reason,
@@ -192,48 +179,6 @@ impl Shared {
         }
     }
 
-    fn explain_end(&self, reason: &Reason) -> String {
-        if self.ending.was_asked() {
-            return "stopped".to_owned();
-        }
-        let places = &self.launched.places;
-        let console = || match console::last_words(&places.console) {
-            words if words.is_empty() => "; nothing is on its console".to_owned(),
-            words => format!("; last on its console: {words}"),
-        };
-        match reason {
-            Reason::Stopped(Stop::PowerOff, _) => "the guest powered off by itself".to_owned(),
-            Reason::Stopped(Stop::HostError, why) => format!(
-                "the machine stopped: {}{}{}",
-                quoted(why),
-                self.file_servers_words(),
-                console()
-            ),
-            Reason::Stopped(_, why) => format!("the machine stopped: {}{}", quoted(why), console()),
-            Reason::Hung => format!(
-                "the guest hung: its agent had not answered for {} s{}",
-                self.config.hang_timeout_s,
-                console()
-            ),
-            Reason::Died(how) if self.launched.cgroup.ran_out_of_memory() => format!(
-                "the VMM {how}: it ran into the memory limit of its cgroup, {} MiB for the machine and {} \
-                 for itself",
-                self.launched.size.memory_mib, self.config.vmm_memory_mib
-            ),
-            Reason::Died(how) => {
-                let words = LogFile::at(places.log.clone()).tail(LAST_WORDS);
-                format!("the VMM {how}; its last words: {}", quoted(&words))
-            }
-        }
-    }
-
-    fn file_servers_words(&self) -> String {
-        match LogFile::at(self.launched.places.fsd_log.clone()).tail(LAST_WORDS) {
-            words if words.is_empty() => words,
-            words => format!("; last words of its file server: {}", quoted(&words)),
-        }
-    }
-
     /// Ends the machine: first in good order, then by force.
     async fn shut_down(&self, grace: Duration) {
         let launched = &self.launched;
@@ -254,25 +199,6 @@ impl Shared {
         .await;
         launched.supervisor.kill();
     }
-}
-
-/// The interfaces of a machine, for people.
-fn network(launched: &Launched) -> String {
-    match launched.network.as_str() {
-        "" => "none: an earlier build made the machine, without network devices".to_owned(),
-        network => network.to_owned(),
-    }
-}
-
-/// What the VMM told of the machine's end, once it is gone.
-async fn last_word(mut events: Events) -> Option<(Stop, String)> {
-    let mut stopped = None;
-    while let Some(event) = events.next().await {
-        if let Event::Stopped { how, why } = event {
-            stopped = Some((how, why));
-        }
-    }
-    stopped
 }
 
 #[async_trait]
@@ -357,25 +283,6 @@ impl Sandbox for VmSandbox {
     }
 
     async fn explain(&self) -> Vec<(String, String)> {
-        let launched = &self.shared.launched;
-        let hello = launched.agent.client().hello();
-        let facts = [
-            ("kind", "virtual machine".to_owned()),
-            ("vmm_pid", launched.supervisor.pid().to_string()),
-            ("vmm_user", launched.uid.to_string()),
-            ("vmm_log", launched.places.log.display().to_string()),
-            ("console", launched.places.console.display().to_string()),
-            ("kernel", quoted(&hello.kernel)),
-            ("agent", quoted(&hello.build)),
-            ("memory", launched.size.memory_because.clone()),
-            ("vcpus", launched.size.vcpus_because.clone()),
-            ("network", network(launched)),
-            ("cgroup", launched.cgroup.path().to_owned()),
-        ];
-        let facts = facts.map(|(name, value)| (name.to_owned(), value));
-        let server = self.shared.shares.server_pid().await;
-        let server = server.map(|pid| ("fsd_pid".to_owned(), pid.to_string()));
-        let notes = self.shared.notes();
-        facts.into_iter().chain(server).chain(notes).collect()
+        self.shared.facts().await
     }
 }

@@ -200,6 +200,31 @@ fn fetch() -> Vec<u8> {
     }
 }
 
+async fn fact(pod: &Pod, name: &str) -> String {
+    let facts = pod.sandbox.explain().await;
+    let (_, fact) = facts.into_iter().find(|(known, _)| known == name).unwrap();
+    fact
+}
+
+/// Of the network devices' queues, as the guest's kernel has counted them.
+fn interrupts(log: &str) -> u64 {
+    let of_queues = |line: &&str| line.contains("-input.") || line.contains("-output.");
+    let counts = |line: &str| -> u64 {
+        let (_, line) = line.split_once(": ").unwrap();
+        let numbers = line
+            .split_whitespace()
+            .map_while(|word| word.parse::<u64>().ok());
+        numbers.sum()
+    };
+    log.lines().filter(of_queues).map(counts).sum()
+}
+
+/// Those that vhost-net left to the VMM.
+fn passed_on(counters: &str) -> u64 {
+    let (_, rest) = counters.split_once("net_vhost_interrupts ").unwrap();
+    rest.split(',').next().unwrap().parse().unwrap()
+}
+
 pub async fn carries(node: Arc<Node>, case: Case) {
     let lan = Lan::new("lan");
     let spec = lan.pod(&node);
@@ -213,11 +238,7 @@ pub async fn carries(node: Arc<Node>, case: Case) {
     };
     let sandbox = ok(sandboxer.unwrap().create(spec.clone())).await;
     let pod = Pod { spec, sandbox };
-    let explained = pod.sandbox.explain().await;
-    let (_, network) = explained
-        .iter()
-        .find(|(name, _)| name == "network")
-        .unwrap();
+    let network = fact(&pod, "network").await;
     assert!(network.contains("mtu 1400 10.111.0.2/24"), "{network}");
     assert!(network.ends_with(case.told), "{network}");
     let [(v4, served4), (v6, served6)] = HOST.map(serve);
@@ -228,7 +249,7 @@ pub async fn carries(node: Arc<Node>, case: Case) {
          ping -c 1 -W 20 {host4}; ping -6 -c 1 -W 20 {host6}; \
          nc {host4} {v4} </dev/null >/root/a; nc {host4} {v4} </root/a >/dev/null; \
          nc {host6} {v6} </dev/null >/root/b; nc {host6} {v6} </root/b >/dev/null; \
-         cmp /root/a /root/b; nc -l -p {PORT} </root/a >/dev/null; echo all is well"
+         cmp /root/a /root/b; nc -l -p {PORT} </root/a >/dev/null; cat /proc/interrupts"
     );
     let spec = node.container(&pod.spec, "c", &script);
     let log = spec.log_path.clone().unwrap();
@@ -256,6 +277,14 @@ pub async fn carries(node: Arc<Node>, case: Case) {
     }
     let queues = log.matches(" stdout F rx-").count();
     assert_eq!(queues, case.cpus, "{log}");
+    if case.vhost_net == vm::VhostNet::Required {
+        let (all, passed_on) = (interrupts(&log), passed_on(&fact(&pod, "counters").await));
+        assert!(all > 100, "{log}");
+        assert!(
+            passed_on < all / 10,
+            "{passed_on} of {all} interrupts went through the VMM"
+        );
+    }
     ok(container.remove()).await;
     ok(pod.sandbox.stop(Duration::ZERO)).await;
     pod.over().await;
