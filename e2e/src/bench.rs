@@ -1,6 +1,7 @@
 //! What `cargo xtask bench` measures inside a node: one file a part. Each value goes to stdout as a
 //! line of its own; xtask makes medians and ratios of them.
 
+mod facts;
 mod life;
 mod servers;
 mod values;

@@ -65,8 +65,8 @@ impl Part {
     fn samples(self) -> u32 {
         match self {
             Self::Pods => 8,
-            Self::Machines | Self::Stream => 3,
-            Self::Images | Self::Memory | Self::Net => 2,
+            Self::Machines | Self::Stream | Self::Net => 3,
+            Self::Images | Self::Memory => 2,
         }
     }
 }

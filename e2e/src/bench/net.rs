@@ -1,21 +1,22 @@
 //! `net`: throughput, requests and round trips between the node and a pod, over the node's network.
 //!
-//! Two comparisons: a pod of namespaces with containerd's, and a machine with a pod of namespaces and
-//! with QEMU on the same bridge.
+//! Three comparisons: a pod of namespaces with containerd's; a machine whose frames the VMM moves with a
+//! pod of namespaces, and with QEMU that moves them itself; and a machine and QEMU whose frames
+//! vhost-net moves. QEMU is in a pod's network and cgroup, as ours is: on one CPU, whom the scheduler
+//! prefers decides more than who moves frames how.
 
 mod guest;
 mod load;
 mod pod;
 mod qemu;
+mod wiring;
 
-use std::net::IpAddr;
-use std::path::Path;
-
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Setup;
 use super::servers::{Server, Side};
-use super::values::{note, progress};
+use super::values::{note, progress, tell};
+use load::{Load, Step};
 use pod::Pod;
 use qemu::{Qemu, Vhost};
 
@@ -26,66 +27,93 @@ const SERVE: &str =
 const ECHOES: [u16; 4] = [7001, 7002, 7003, 7004];
 
 /// One of those that are compared, while it runs.
-enum Peer {
-    Pod(Box<Pod>),
-    Machine(Qemu),
+struct Peer {
+    side: String,
+    load: Load,
+    runs: Runs,
+}
+
+enum Runs {
+    Pod(Pod),
+    Qemu(Qemu),
 }
 
 impl Peer {
-    async fn pod(side: &Side) -> Result<Self> {
-        Ok(Self::Pod(Box::new(Pod::run(side).await?)))
+    async fn pod(side: &Side, named: &str) -> Result<Self> {
+        let pod = Pod::run(side).await?;
+        Ok(Self {
+            side: named.to_owned(),
+            load: Load::connect(pod.ip).await?,
+            runs: Runs::Pod(pod),
+        })
     }
 
-    fn ip(&self) -> IpAddr {
-        match self {
-            Self::Pod(pod) => pod.ip,
-            Self::Machine(_) => qemu::IP.into(),
-        }
+    async fn qemu(setup: &mut qemu::Setup, vhost: Vhost) -> Result<Self> {
+        let machine = setup.boot(vhost).await?;
+        Ok(Self {
+            side: "qemu".to_owned(),
+            load: Load::connect(machine.ip).await?,
+            runs: Runs::Qemu(machine),
+        })
     }
 
     async fn end(self) -> Result<()> {
-        match self {
-            Self::Pod(pod) => pod.end().await,
-            Self::Machine(machine) => machine.end(),
+        match self.runs {
+            Runs::Pod(pod) => pod.end().await,
+            Runs::Qemu(machine) => machine.end().await,
         }
     }
 }
 
-/// Measures one after another, so that nobody has to share the node.
+/// Measures those that are compared at the same time, in turn.
 pub(super) async fn measure(setup: &Setup) -> Result<()> {
     note("Mbit/s and requests/s: a ratio above one is better")?;
-    note("machine: ours against a pod of namespaces, and against QEMU (q35) on the same bridge")?;
-    note("loop: the VMM moves frames, else vhost-net")?;
+    note("loop: the VMM moves a machine's frames, or QEMU; vhost: the node's kernel does")?;
     let ours = Server::ours(setup).await?;
     let containerd = Server::containerd().await?;
-    let mut namespaced: Vec<Side> = ours.iter().map(|s| s.side("", "namespaced")).collect();
-    namespaced.push(containerd.side("", "runc"));
+    let sides = |handler: &'static str| ours.iter().map(move |server| server.side("", handler));
+    let pods = sides("namespaced").chain([containerd.side("", "runc")]);
+    compare("pod", setup.samples, running(pods).await?).await?;
+    let mut qemu = qemu::Setup::new(&ours[0].runtime)?;
+    let mut moved_by_vmm = running(sides("kvm-loop")).await?;
+    let veth = ours[0].side("", "namespaced");
+    moved_by_vmm.push(Peer::pod(&veth, "namespaced").await?);
+    moved_by_vmm.push(Peer::qemu(&mut qemu, Vhost::Off).await?);
+    compare("loop", setup.samples, moved_by_vmm).await?;
     // The node has vhost-net, and so uses it unless told not to.
-    let machines = [("", "kvm"), ("loop", "kvm-loop")];
-    let kvm: Vec<Side> = (ours.iter())
-        .flat_map(|server| machines.map(|(name, handler)| server.side(name, handler)))
-        .collect();
-    let initramfs = guest::initramfs(Path::new("/run/bench/guest.cpio"))?;
-    for round in 1..=setup.samples {
-        progress(format!("net: round {round} of {}", setup.samples))?;
-        for side in &namespaced {
-            one("pod", &side.name, Peer::pod(side).await?).await?;
-        }
-        for side in &kvm {
-            one("machine", &side.name, Peer::pod(side).await?).await?;
-        }
-        let veth = Peer::pod(&namespaced[0]).await?;
-        one("machine", "namespaced", veth).await?;
-        for (name, vhost) in [("qemu", Vhost::Off), ("qemu+vhost", Vhost::On)] {
-            let machine = Peer::Machine(Qemu::boot(&initramfs, vhost)?);
-            one("machine", name, machine).await?;
-        }
-    }
-    Ok(())
+    let mut moved_by_kernel = running(sides("kvm")).await?;
+    moved_by_kernel.push(Peer::qemu(&mut qemu, Vhost::On).await?);
+    compare("vhost", setup.samples, moved_by_kernel).await
 }
 
-async fn one(what: &str, side: &str, peer: Peer) -> Result<()> {
-    let measured = load::measure(what, side, peer.ip()).await;
-    peer.end().await?;
-    measured
+async fn running(sides: impl Iterator<Item = Side>) -> Result<Vec<Peer>> {
+    let mut peers = Vec::new();
+    for side in sides {
+        peers.push(Peer::pod(&side, &side.name).await?);
+    }
+    Ok(peers)
+}
+
+/// One after another, so that nobody has to share the node, and in short turns, so that whatever else the
+/// node is slowed down by slows all of them down.
+async fn compare(what: &str, samples: usize, mut peers: Vec<Peer>) -> Result<()> {
+    for sample in 1..=samples {
+        progress(format!("net: {what}, {sample} of {samples}"))?;
+        for step in Step::ALL {
+            for peer in &mut peers {
+                let measured = peer.load.measure(step).await;
+                let value = measured.with_context(|| format!("{what}: {}", peer.side))?;
+                tell(
+                    &peer.side,
+                    &format!("{what}: {}", step.name()),
+                    step.unit(),
+                    value,
+                )?;
+            }
+        }
+    }
+    for peer in peers {
+        peer.end().await?;
+    }
+    Ok(())
 }

@@ -4,9 +4,9 @@ use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use k8s_cri::v1::PodSandboxStatusRequest;
 use serde_json::Value;
 
+use crate::bench::facts::{facts, text};
 use crate::runtime::Runtime;
 
 /// What the VMM says when the first instruction of the guest runs.
@@ -28,16 +28,9 @@ pub(super) struct Boot {
 impl Boot {
     /// Reads it where the verbose status says that it is.
     pub(super) async fn read(runtime: &mut Runtime, pod_id: &str) -> Result<Self> {
-        let request = PodSandboxStatusRequest {
-            pod_sandbox_id: pod_id.to_owned(),
-            verbose: true,
-        };
-        let status = runtime.runtime.pod_sandbox_status(request).await?;
-        let info = status.into_inner().info;
-        let explain = info.get("explain").context("a machine is explained")?;
-        let facts: Value = serde_json::from_str(explain).context("read what is explained")?;
+        let facts = facts(runtime, pod_id, "explain").await?;
         let read = |fact: &str| -> Result<String> {
-            let path = facts[fact].as_str().context("a path of the machine's")?;
+            let path = text(&facts, fact)?;
             let bytes = fs::read(path).with_context(|| format!("read {path}"))?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };

@@ -8,13 +8,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{SERVE, qemu};
+use super::SERVE;
 use crate::debian::run;
 
 const MODULES: &str = "/usr/share/bulkhead/initramfs";
 const ROOT: &str = "/run/bench/guest";
-/// The kernel is told to run it, and not our agent.
+/// The kernel is told to run it, and not our agent, with [`ADDRESS`] in its environment.
 pub(super) const INIT: &str = "/bench/init";
+/// The variable with the guest's address and prefix length.
+pub(super) const ADDRESS: &str = "ADDRESS";
 
 /// Makes the initial RAM disk at `path`: that of our guests, and an archive after it, as the kernel allows.
 pub(super) fn initramfs(path: &Path) -> Result<PathBuf> {
@@ -43,13 +45,12 @@ pub(super) fn initramfs(path: &Path) -> Result<PathBuf> {
 }
 
 fn script() -> String {
-    let ip = qemu::IP;
     // The kernel found no console in the archive, so there is no input or output yet.
     format!(
         "#!/bin/sh\nexport PATH=/bin:/usr/bin\n\
          mount -t devtmpfs dev /dev\nexec < /dev/null > /dev/console 2>&1\n\
          while read -r module; do insmod $module; done < /modules/order\n\
-         ip link set lo up\nip link set eth0 up\nip address add {ip}/16 dev eth0\n{SERVE}\n"
+         ip link set lo up\nip link set eth0 up\nip address add ${ADDRESS} dev eth0\n{SERVE}\n"
     )
 }
 

@@ -10,43 +10,80 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::ECHOES;
-use crate::bench::values::{Unit, tell, tell_time};
+use crate::bench::values::Unit;
 
 /// How long an emulated machine may take to listen.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long each load lasts.
-const LASTS: Duration = Duration::from_secs(5);
+const LASTS: Duration = Duration::from_secs(4);
 
-/// Tells all figures of the one at `ip`.
-pub(super) async fn measure(what: &str, side: &str, ip: IpAddr) -> Result<()> {
-    let mut streams = Vec::new();
-    for port in ECHOES {
-        streams.push(connect(ip, port).await?);
+/// One thing that is done.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Into,
+    OutOf,
+    RoundTrip,
+    Requests,
+}
+
+impl Step {
+    pub(super) const ALL: [Self; 4] = [Self::Into, Self::OutOf, Self::RoundTrip, Self::Requests];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Into => "TCP into it",
+            Self::OutOf => "TCP out of it",
+            Self::RoundTrip => "round trip",
+            Self::Requests => "requests, 4 clients",
+        }
     }
-    for (direction, argument) in [("into it", None), ("out of it", Some("--reverse"))] {
-        let rate = iperf(ip, argument)?;
-        tell(
-            side,
-            &format!("{what}: TCP {direction}"),
-            Unit::Megabits,
-            rate,
-        )?;
+
+    pub(super) fn unit(self) -> Unit {
+        match self {
+            Self::Into | Self::OutOf => Unit::Megabits,
+            Self::RoundTrip => Unit::Milliseconds,
+            Self::Requests => Unit::PerSecond,
+        }
     }
-    let (alone, took) = trips(&mut streams[0]).await?;
-    ensure!(alone > 0, "{side} answers");
-    tell_time(side, &format!("{what}: round trip"), took / alone)?;
-    let begun = Instant::now();
-    let tasks: Vec<_> = streams
-        .into_iter()
-        .map(|mut stream| tokio::spawn(async move { trips(&mut stream).await }))
-        .collect();
-    let mut all = 0;
-    for task in tasks {
-        all += task.await??.0;
+}
+
+/// Whom it is done with.
+pub(super) struct Load {
+    ip: IpAddr,
+    streams: Vec<TcpStream>,
+}
+
+impl Load {
+    /// Waits until it serves.
+    pub(super) async fn connect(ip: IpAddr) -> Result<Self> {
+        let mut streams = Vec::new();
+        for port in ECHOES {
+            streams.push(connect(ip, port).await?);
+        }
+        Ok(Self { ip, streams })
     }
-    let rate = f64::from(all) / begun.elapsed().as_secs_f64();
-    let step = format!("{what}: requests, {} clients", ECHOES.len());
-    Ok(tell(side, &step, Unit::PerSecond, rate)?)
+
+    /// Does it, and gives the value.
+    pub(super) async fn measure(&mut self, step: Step) -> Result<f64> {
+        match step {
+            Step::Into => iperf(self.ip, None),
+            Step::OutOf => iperf(self.ip, Some("--reverse")),
+            Step::RoundTrip => {
+                let (count, took) = trips(&mut self.streams[0]).await?;
+                ensure!(count > 0, "it answers");
+                Ok(took.as_secs_f64() * 1000.0 / f64::from(count))
+            }
+            Step::Requests => self.requests().await,
+        }
+    }
+
+    /// Answers a second to all clients together.
+    async fn requests(&mut self) -> Result<f64> {
+        let begun = Instant::now();
+        let counts = futures::future::try_join_all(self.streams.iter_mut().map(trips)).await?;
+        let all: u32 = counts.iter().map(|(count, _)| count).sum();
+        Ok(f64::from(all) / begun.elapsed().as_secs_f64())
+    }
 }
 
 async fn connect(ip: IpAddr, port: u16) -> Result<TcpStream> {
