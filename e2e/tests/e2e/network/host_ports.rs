@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
-use e2e::runtime::{Runtime, pod_config};
+use anyhow::{Result, bail};
+use e2e::images::services::IPERF3;
+use e2e::runtime::{Runtime, container_config, pod_config, spec};
 use k8s_cri::v1::{PortMapping, Protocol};
+use serde_json::Value;
 
 use super::node;
 use super::outside::{NODE, Outside};
@@ -13,6 +15,9 @@ use super::web::Web;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PORT: u16 = 18080;
+const PORT_OF_LOOPBACK: u16 = 18081;
+/// Of iperf3, which talks over TCP about what it sends over UDP.
+const PORT_OF_BOTH: u16 = 18201;
 
 under_every_handler!(a_host_port_leads_into_the_pod_from_outside_and_from_loopback);
 
@@ -22,19 +27,29 @@ async fn a_host_port_leads_into_the_pod_from_outside_and_from_loopback(
     let mut runtime = Runtime::connect(PATIENCE).await?;
     let outside = Outside::connect()?;
     let mut config = pod_config("ports");
-    config.port_mappings.push(PortMapping {
-        protocol: Protocol::Tcp.into(),
-        container_port: 80,
-        host_port: PORT.into(),
-        host_ip: String::new(),
-    });
-    let web = Web::run(&mut runtime, handler, &config).await?;
+    config.port_mappings = vec![
+        mapping(Protocol::Tcp, PORT, 80, ""),
+        mapping(Protocol::Tcp, PORT_OF_LOOPBACK, 80, "127.0.0.1"),
+        mapping(Protocol::Tcp, PORT_OF_BOTH, 5201, ""),
+        mapping(Protocol::Udp, PORT_OF_BOTH, 5201, ""),
+    ];
+    let mut web = Web::run(&mut runtime, handler, &config).await?;
 
     for address in NODE {
         assert_eq!(outside.get(address, PORT)?, web.page(), "{address}");
     }
-    let loopback = SocketAddr::from(([127, 0, 0, 1], PORT));
-    assert_eq!(node::get(loopback).await?, web.page());
+    for port in [PORT, PORT_OF_LOOPBACK] {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(node::get(loopback).await?, web.page(), "{port}");
+    }
+    let refused = outside.get(NODE[0], PORT_OF_LOOPBACK);
+    assert!(refused.is_err(), "only for the loopback: {refused:?}");
+
+    let mut iperf = container_config("iperf", &["iperf3", "--server"]);
+    iperf.image = Some(spec(IPERF3));
+    web.pod.start(&iperf).await?;
+    let received = datagrams(&outside)?;
+    assert!(received > 0, "{received}");
 
     web.pod.finish().await?;
     for address in NODE {
@@ -42,4 +57,37 @@ async fn a_host_port_leads_into_the_pod_from_outside_and_from_loopback(
         assert!(refused.is_err(), "{address}: {refused:?}");
     }
     Ok(())
+}
+
+fn mapping(protocol: Protocol, host_port: u16, container_port: i32, host_ip: &str) -> PortMapping {
+    PortMapping {
+        protocol: protocol.into(),
+        container_port,
+        host_port: host_port.into(),
+        host_ip: host_ip.to_owned(),
+    }
+}
+
+/// How many datagrams the pod has received through the node.
+fn datagrams(outside: &Outside) -> Result<u64> {
+    let load = format!(
+        "iperf3 --json --udp --bitrate 1M --time 1 --client {} --port {PORT_OF_BOTH}",
+        NODE[0]
+    );
+    // Starting a container is not yet listening.
+    let mut told = Err(anyhow::anyhow!("not tried"));
+    for _ in 0..PATIENCE.as_secs() {
+        told = outside.run(&load);
+        if told.is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let told: Value = serde_json::from_str(&told?)?;
+    let count = |key: &str| told["end"]["sum"][key].as_u64();
+    let (sent, lost) = (count("packets"), count("lost_packets"));
+    let (Some(sent), Some(lost)) = (sent, lost) else {
+        bail!("iperf3 says nothing of datagrams: {told}");
+    };
+    Ok(sent - lost)
 }
