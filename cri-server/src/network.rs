@@ -16,12 +16,13 @@ use crate::pods::{SavedNetwork, SavedPod};
 
 pub use config::{CniConfig, Config, Mode};
 pub use error::NetworkError;
+pub(crate) use traffic::traffic;
 pub use wishes::Wishes;
 
 mod config;
 mod error;
-mod loopback;
 mod namespace;
+mod traffic;
 mod wishes;
 
 /// Makes and releases the networks of pods.

@@ -36,6 +36,10 @@ mod readiness;
 mod record;
 mod supervisor;
 
+/// Links that a sandbox adds to its pod's network namespace have names that begin like this. What goes through
+/// them goes through the pod's own links as well.
+pub const OWN_LINKS: &str = "bulkhead";
+
 pub use error::{Error, Kind, Result};
 pub use process::{
     Connection, ContainerExit, ContainerStatus, ExecExit, ExecSpec, Process, RunState, SandboxExit,

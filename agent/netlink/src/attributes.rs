@@ -55,6 +55,12 @@ pub fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*bytes))
 }
 
+/// The number of 64 bits at `offset`.
+pub fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
+    let bytes = bytes.get(offset..)?.first_chunk()?;
+    Some(u64::from_ne_bytes(*bytes))
+}
+
 /// The number of 32 bits at `offset`.
 pub fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     let bytes = bytes.get(offset..)?.first_chunk()?;

@@ -16,7 +16,7 @@ pub mod rule;
 pub mod socket;
 
 pub use address::Address;
-pub use link::Link;
+pub use link::{Link, Traffic};
 pub use neighbour::Neighbour;
 pub use route::Route;
 pub use rule::Rule;

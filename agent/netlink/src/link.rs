@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::attributes::{Attributes, u16_at, u32_at};
+use crate::attributes::{Attributes, u16_at, u32_at, u64_at};
 use crate::message::Message;
 use crate::socket::Socket;
 
@@ -12,6 +12,7 @@ const RTM_GETLINK: u16 = 18;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_STATS64: u16 = 23;
 
 const ARPHRD_ETHER: u16 = 1;
 const IFF_UP: u32 = 1;
@@ -35,6 +36,33 @@ pub struct Link {
     pub up: bool,
     /// It is a loopback.
     pub loopback: bool,
+    /// What went through it.
+    pub traffic: Traffic,
+}
+
+/// What went through a link since it is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets that could not be received.
+    pub rx_errors: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets that could not be sent.
+    pub tx_errors: u64,
+}
+
+impl Traffic {
+    /// From a `struct rtnl_link_stats64`, which begins with numbers of packets.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            rx_bytes: u64_at(bytes, 16)?,
+            tx_bytes: u64_at(bytes, 24)?,
+            rx_errors: u64_at(bytes, 32)?,
+            tx_errors: u64_at(bytes, 40)?,
+        })
+    }
 }
 
 impl Link {
@@ -51,6 +79,10 @@ impl Link {
             mtu: attributes.get_u32(IFLA_MTU)?,
             up: flags & IFF_UP != 0,
             loopback: flags & IFF_LOOPBACK != 0,
+            traffic: attributes
+                .get(IFLA_STATS64)
+                .and_then(Traffic::read)
+                .unwrap_or_default(),
         })
     }
 }
@@ -100,10 +132,12 @@ mod tests {
     fn a_link_is_what_the_kernel_says_it_is() {
         let mut fixed = fixed(7, IFF_UP);
         fixed[2..4].copy_from_slice(&ARPHRD_ETHER.to_ne_bytes());
+        let stats: Vec<u8> = (1..=24u64).flat_map(u64::to_ne_bytes).collect();
         let message = Message::dump(RTM_NEWLINK, &fixed)
             .with(IFLA_IFNAME, b"eth0\0")
             .with(IFLA_ADDRESS, &[2, 0, 0, 0, 0, 9])
             .with(IFLA_MTU, &1450u32.to_ne_bytes())
+            .with(IFLA_STATS64, &stats)
             .bytes(0);
         let link = Link {
             index: 7,
@@ -112,6 +146,12 @@ mod tests {
             mtu: 1450,
             up: true,
             loopback: false,
+            traffic: Traffic {
+                rx_bytes: 3,
+                tx_bytes: 4,
+                rx_errors: 5,
+                tx_errors: 6,
+            },
         };
         assert_eq!(Link::read(&message[HEADER..]), Some(link));
         assert_eq!(Link::read(&message[..8]), None);

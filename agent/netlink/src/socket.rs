@@ -1,12 +1,16 @@
 //! Asking the kernel, and taking its answers.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
 };
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::attributes::{u16_at, u32_at};
 use crate::message::{HEADER, Message};
@@ -42,6 +46,19 @@ impl Socket {
             sequence: 0,
             buffer: vec![0; BUFFER],
         })
+    }
+
+    /// A socket in the network namespace at `path`, wherever the calling thread is.
+    pub fn open_in(path: &Path) -> io::Result<Self> {
+        let namespace = File::open(path)?;
+        let open = move || {
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), network)?;
+            Self::open()
+        };
+        // A thread that went there would have to find its way back.
+        let opened = std::thread::Builder::new().spawn(open)?.join();
+        opened.unwrap_or_else(|_| Err(io::Error::other("the thread that opens it panicked")))
     }
 
     /// Changes something.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::mount_bind;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::network::{NetworkError, loopback};
+use crate::network::NetworkError;
 
 /// A new network namespace, to be found at `path`. On failure nothing is left.
 pub(super) async fn create(path: PathBuf) -> Result<(), NetworkError> {
@@ -33,7 +33,7 @@ fn create_here(path: &Path) -> Result<(), NetworkError> {
     let made = enter_new()
         .map_err(|source| failed("unshare", path, source))
         .and_then(|()| {
-            loopback::bring_up().map_err(|source| failed("bring up loopback", path, source))
+            bring_up_loopback().map_err(|source| failed("bring up loopback", path, source))
         })
         .and_then(|()| {
             mount_bind("/proc/thread-self/ns/net", path)
@@ -44,6 +44,13 @@ fn create_here(path: &Path) -> Result<(), NetworkError> {
         std::fs::remove_file(path).ok();
     }
     made
+}
+
+/// In the calling thread's network namespace.
+fn bring_up_loopback() -> io::Result<()> {
+    // The first link of every namespace.
+    const LOOPBACK: u32 = 1;
+    netlink::Socket::open()?.set_up(LOOPBACK)
 }
 
 fn enter_new() -> io::Result<()> {

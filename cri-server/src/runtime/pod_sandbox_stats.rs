@@ -1,16 +1,21 @@
 //! `PodSandboxStats`: what a pod uses as a whole.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use cri_api::v1::{
-    CpuUsage, LinuxPodSandboxStats, MemoryUsage, PodSandboxAttributes, PodSandboxStats,
-    PodSandboxStatsRequest, PodSandboxStatsResponse, ProcessUsage,
+    CpuUsage, LinuxPodSandboxStats, MemoryUsage, NetworkInterfaceUsage, NetworkUsage,
+    PodSandboxAttributes, PodSandboxStats, PodSandboxStatsRequest, PodSandboxStatsResponse,
+    ProcessUsage,
 };
+use netlink::Link;
+use tracing::debug;
 
 use crate::CriServer;
 use crate::clock::to_ns;
 use crate::containers::ContainerState;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Result, chain};
+use crate::network::traffic;
 use crate::pods::{Pod, SavedPod};
 use crate::runtime::container_stats::number;
 use crate::runtime::list_container_stats::measure_all;
@@ -49,7 +54,7 @@ pub(super) async fn measure(server: &CriServer, pod: &Pod) -> Result<PodSandboxS
                 usage_bytes: number(stats.memory_usage_bytes),
                 ..MemoryUsage::default()
             }),
-            network: None,
+            network: network(&pod.record.get()).await,
             process: Some(ProcessUsage {
                 timestamp,
                 process_count: number(stats.pids),
@@ -58,6 +63,30 @@ pub(super) async fn measure(server: &CriServer, pod: &Pod) -> Result<PodSandboxS
             io: None,
         }),
     })
+}
+
+/// Nothing where it shares the node's network. What can't be measured is left out.
+async fn network(pod: &SavedPod) -> Option<NetworkUsage> {
+    let namespace = pod.network.namespace.clone()?;
+    let measured = traffic(namespace).await;
+    let (default, others) = measured
+        .inspect_err(|error| debug!(pod_id = %pod.id, error = chain(error), "no traffic"))
+        .ok()?;
+    Some(NetworkUsage {
+        timestamp: to_ns(SystemTime::now()),
+        default_interface: default.map(usage),
+        interfaces: others.into_iter().map(usage).collect(),
+    })
+}
+
+fn usage(link: Link) -> NetworkInterfaceUsage {
+    NetworkInterfaceUsage {
+        name: link.name,
+        rx_bytes: number(link.traffic.rx_bytes),
+        rx_errors: number(link.traffic.rx_errors),
+        tx_bytes: number(link.traffic.tx_bytes),
+        tx_errors: number(link.traffic.tx_errors),
+    }
 }
 
 fn attributes(pod: &SavedPod) -> PodSandboxAttributes {

@@ -301,5 +301,5 @@ pub async fn is_left_alone_after_a_failure(node: Arc<Node>) {
     let disciplines = lan.says("tc qdisc show");
     assert!(!disciplines.contains("ingress"), "{disciplines}");
     let links = lan.says("ip -o link");
-    assert!(!links.contains("tap"), "{links}");
+    assert!(!links.contains(sandbox::OWN_LINKS), "{links}");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e::runtime::{Runtime, pod_config};
-use k8s_cri::v1::{DnsConfig, PodSandboxConfig};
+use k8s_cri::v1::{DnsConfig, NetworkUsage, PodSandboxConfig, PodSandboxStatsRequest, UInt64Value};
 use serde_json::{Value, json};
 
 use super::bridge::Bridge;
@@ -147,7 +147,27 @@ async fn a_pod_has_a_second_interface(handler: &str) -> Result<()> {
     assert_eq!(outside.get(SECOND, 80)?, web.page());
     let ping = ["ping", "-c", "1", "-W", "20", "192.0.2.2"];
     web.container.output(&ping).await?;
+    let usage = usage(&mut runtime, &web).await?;
+    let main = usage.default_interface.context("the main interface")?;
+    for interface in [&main].into_iter().chain(&usage.interfaces) {
+        let bytes = |count: &Option<UInt64Value>| count.as_ref().map(|count| count.value);
+        let (received, sent) = (bytes(&interface.rx_bytes), bytes(&interface.tx_bytes));
+        assert!(received > Some(200) && sent > Some(200), "{interface:?}");
+    }
+    let others = usage.interfaces.iter().map(|interface| &interface.name);
+    assert_eq!(main.name, "eth0");
+    assert_eq!(others.collect::<Vec<_>>(), ["net1"]);
 
     web.pod.finish().await?;
     conflist.remove(&mut runtime).await
+}
+
+async fn usage(runtime: &mut Runtime, web: &Web) -> Result<NetworkUsage> {
+    let request = PodSandboxStatsRequest {
+        pod_sandbox_id: web.pod.id.clone(),
+    };
+    let stats = runtime.runtime.pod_sandbox_stats(request).await?;
+    let stats = stats.into_inner().stats.context("stats")?;
+    let linux = stats.linux.context("of Linux")?;
+    linux.network.context("of a network")
 }

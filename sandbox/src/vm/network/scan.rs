@@ -133,6 +133,8 @@ fn is_made_by_kernel(ip: &IpAddr, mac: [u8; 6]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use netlink::Traffic;
+
     use super::*;
 
     fn link(index: u32, name: &str) -> Link {
@@ -143,6 +145,7 @@ mod tests {
             mtu: 1450,
             up: true,
             loopback: false,
+            traffic: Traffic::default(),
         }
     }
 

@@ -16,8 +16,8 @@ const IFF_NO_PI: u16 = 0x1000;
 const IFF_MULTI_QUEUE: u16 = 0x0100;
 const IFF_VNET_HDR: u16 = 0x4000;
 
-/// The kernel puts a number in.
-const TEMPLATE: &[u8] = b"tap%d";
+/// The kernel puts a number in. Begins with [`crate::OWN_LINKS`].
+const TEMPLATE: &[u8] = b"bulkhead%d";
 
 /// `IFNAMSIZ`.
 const NAME: usize = 16;
