@@ -12,7 +12,14 @@ use crate::state::{Saved, State};
 pub struct Kept<T> {
     state: State,
     writing: Mutex<()>,
-    value: watch::Sender<Arc<T>>,
+    value: watch::Sender<Version<T>>,
+}
+
+/// What a record is now.
+struct Version<T> {
+    value: Arc<T>,
+    /// It is in the database no more.
+    deleted: bool,
 }
 
 impl<T: Saved> Kept<T> {
@@ -21,7 +28,10 @@ impl<T: Saved> Kept<T> {
         Self {
             state: state.clone(),
             writing: Mutex::default(),
-            value: watch::Sender::new(Arc::new(value)),
+            value: watch::Sender::new(Version {
+                value: Arc::new(value),
+                deleted: false,
+            }),
         }
     }
 
@@ -33,7 +43,7 @@ impl<T: Saved> Kept<T> {
 
     /// As it is now.
     pub fn get(&self) -> Arc<T> {
-        self.value.borrow().clone()
+        self.value.borrow().value.clone()
     }
 
     /// Decides something: `change` is in the database before anybody sees it, or it did not happen.
@@ -42,7 +52,7 @@ impl<T: Saved> Kept<T> {
         let mut value = T::clone(&self.get());
         let answer = change(&mut value)?;
         self.state.put(&value).await?;
-        self.value.send_replace(Arc::new(value));
+        self.show(value);
         Ok(answer)
     }
 
@@ -59,19 +69,42 @@ impl<T: Saved> Kept<T> {
                 "state is not saved"
             );
         }
-        self.value.send_replace(Arc::new(value));
+        self.show(value);
+    }
+
+    fn show(&self, value: T) {
+        let value = Arc::new(value);
+        self.value.send_modify(|version| version.value = value);
     }
 
     /// Waits until `is_so`.
     pub async fn wait_until(&self, is_so: impl Fn(&T) -> bool) -> Arc<T> {
         let mut values = self.value.subscribe();
-        let value = values.wait_for(|value| is_so(value)).await;
-        value.expect("we hold the sender").clone()
+        let value = values.wait_for(|version| is_so(&version.value)).await;
+        value.expect("we hold the sender").value.clone()
+    }
+
+    /// Shows `see` what it is now and whatever it becomes, with whether it is deleted, which is the end. Of changes
+    /// that come quickly only the last may be seen.
+    pub async fn follow(&self, mut see: impl FnMut(&T, bool)) {
+        let mut versions = self.value.subscribe();
+        loop {
+            let (value, deleted) = {
+                let version = versions.borrow_and_update();
+                (version.value.clone(), version.deleted)
+            };
+            see(&value, deleted);
+            if deleted || versions.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Removes it from the database.
     pub async fn delete(&self) -> Result<()> {
         let _one_at_a_time = self.writing.lock().await;
-        Ok(self.state.delete::<T>(self.get().id()).await?)
+        self.state.delete::<T>(self.get().id()).await?;
+        self.value.send_modify(|version| version.deleted = true);
+        Ok(())
     }
 }

@@ -20,6 +20,7 @@ pub mod container_spec;
 pub mod containers;
 mod disk_usage;
 pub mod error;
+mod events;
 mod grpc_status;
 pub mod handlers;
 mod host;
@@ -48,6 +49,7 @@ use config::Config;
 use containers::{ContainerKey, Containers};
 use disk_usage::LastUsage;
 use error::{Error, Kind, Result};
+use events::Events;
 use handlers::Handlers;
 use in_flight::InFlight;
 use metrics::Metrics;
@@ -68,6 +70,7 @@ pub struct CriServer {
     pub(crate) streaming: OnceCell<StreamingServer>,
     pub(crate) pods: Pods,
     pub(crate) containers: Containers,
+    pub(crate) events: Events,
     pub(crate) seccomp: SeccompFilters,
     pub(crate) written: LastUsage,
     pub(crate) pod_calls: Arc<InFlight<PodKey, SandboxId>>,
@@ -108,6 +111,7 @@ impl CriServer {
             streaming: OnceCell::new(),
             pods: Pods::default(),
             containers: Containers::default(),
+            events: Events::default(),
             seccomp: SeccompFilters::default(),
             written: LastUsage::default(),
             pod_calls: Arc::default(),

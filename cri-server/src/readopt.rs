@@ -18,7 +18,7 @@ use crate::kept::Kept;
 use crate::pods::{Pod, PodState, SavedPod};
 use crate::runtime::create_container::held;
 use crate::runtime::{remove_container, remove_pod_sandbox};
-use crate::{CriServer, watch};
+use crate::{CriServer, events, watch};
 
 mod leftovers;
 
@@ -247,13 +247,16 @@ fn holds(container: &Container) -> Vec<(ImageId, String)> {
 
 fn watch_all(server: &Arc<CriServer>) {
     for pod in server.pods.all() {
+        events::pod(server, &pod);
         if let Some(sandbox) = pod.sandbox.get() {
             watch::pod(server, &pod, sandbox);
         }
     }
-    let containers = server.containers.all().into_iter();
-    for container in containers.filter(|container| !watch::has_ended(&container.record.get())) {
-        watch::container(server, &container);
+    for container in server.containers.all() {
+        events::container(server, &container);
+        if !watch::has_ended(&container.record.get()) {
+            watch::container(server, &container);
+        }
     }
 }
 

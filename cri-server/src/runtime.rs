@@ -17,16 +17,17 @@ use crate::instrument::call;
 
 mod attach;
 mod container_stats;
-mod container_status;
+pub(crate) mod container_status;
 pub(crate) mod create_container;
 mod exec;
 mod exec_sync;
+mod get_container_events;
 mod list_container_stats;
 mod list_containers;
 mod list_pod_sandbox;
 mod list_pod_sandbox_stats;
 mod pod_sandbox_stats;
-mod pod_sandbox_status;
+pub(crate) mod pod_sandbox_status;
 mod port_forward;
 pub(crate) mod remove_container;
 pub(crate) mod remove_pod_sandbox;
@@ -190,8 +191,8 @@ impl RuntimeService for Runtime {
         Err(unimplemented("StreamPodSandboxMetrics"))
     }
     type GetContainerEventsStream = Streamed<ContainerEventResponse>;
-    async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
-        Err(unimplemented("GetContainerEvents"))
+    async fn get_container_events(&self, r: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
+        call(&self.0, Poll("GetContainerEvents"), nothing, r, get_container_events::get_container_events).await
     }
 }
 

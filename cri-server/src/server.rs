@@ -86,13 +86,15 @@ impl Listening {
         let runtime = RuntimeServiceServer::new(Runtime(server.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        let images = ImageServiceServer::new(ImageRpcs(server))
+        let images = ImageServiceServer::new(ImageRpcs(server.clone()))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         let incoming = UnixListenerStream::new(self.listener);
         let (told, stopped) = tokio::sync::oneshot::channel();
         let stop = async {
             stop.await;
+            // These calls have no end of their own.
+            server.events.end();
             told.send(()).ok();
         };
         let serving = Server::builder().serve_with_incoming_shutdown(

@@ -33,7 +33,7 @@ pub(super) async fn container_status(
 }
 
 /// As CRI words it.
-pub(super) fn status(container: &SavedContainer) -> ContainerStatus {
+pub(crate) fn status(container: &SavedContainer) -> ContainerStatus {
     let exit = container.exit.as_ref();
     ContainerStatus {
         id: container.id.0.clone(),

@@ -18,7 +18,7 @@ use crate::in_flight::Fingerprint;
 use crate::kept::Kept;
 use crate::pods::Pod;
 use crate::rollback::Rollback;
-use crate::{CriServer, identifier, watch};
+use crate::{CriServer, events, identifier, watch};
 
 mod image_name;
 mod provide;
@@ -237,6 +237,7 @@ fn publish(server: &Arc<CriServer>, pod: &Pod, container: Container) -> Result<C
         server.containers.remove(&id);
         return Err(error);
     }
+    events::container(server, &container);
     watch::container(server, &container);
     Ok(id)
 }

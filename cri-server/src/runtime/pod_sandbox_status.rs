@@ -42,7 +42,8 @@ pub(super) async fn pod_sandbox_status(
     })
 }
 
-fn status(pod: &SavedPod) -> PodSandboxStatus {
+/// The status that a record amounts to.
+pub(crate) fn status(pod: &SavedPod) -> PodSandboxStatus {
     PodSandboxStatus {
         id: pod.id.0.clone(),
         metadata: Some((&pod.key).into()),

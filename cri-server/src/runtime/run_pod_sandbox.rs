@@ -18,7 +18,7 @@ use crate::network::Wishes;
 use crate::pods::{Pod, PodEvent, PodKey, PodState, SavedPod};
 use crate::rollback::Rollback;
 use crate::sandbox_spec::SandboxPlan;
-use crate::{CriServer, identifier, watch};
+use crate::{CriServer, events, identifier, watch};
 
 /// Which pod, for the log.
 pub(super) fn subject(request: &RunPodSandboxRequest) -> String {
@@ -132,6 +132,7 @@ async fn steps(
         Some(sandbox.clone()),
     ));
     server.pods.insert(pod.clone());
+    events::pod(server, &pod);
     watch::pod(server, &pod, &sandbox);
     info!(pod_id = %id, ?network, sandbox = ?own, "sandbox is ready");
     Ok(id)

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e::runtime::{Runtime, pod_config};
+use k8s_cri::v1::ContainerEventType::{self, *};
 use k8s_cri::v1::{
-    ListPodSandboxRequest, NamespaceMode, PodSandboxFilter, PodSandboxState,
+    GetEventsRequest, ListPodSandboxRequest, NamespaceMode, PodSandboxFilter, PodSandboxState,
     PodSandboxStatusRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StatusRequest,
     StopPodSandboxRequest,
 };
@@ -17,6 +18,7 @@ under_every_handler!(
     a_pod_is_ready_then_stopped_then_gone,
     running_the_same_pod_twice_gives_the_same_pod,
     a_removed_pod_can_be_run_again_under_the_same_name,
+    what_happens_to_a_pod_is_told_to_who_listens,
 );
 
 async fn a_pod_is_ready_then_stopped_then_gone(handler: &str) -> Result<()> {
@@ -193,5 +195,33 @@ async fn the_status_lists_every_handler_and_says_ready() -> Result<()> {
         conditions.len() >= 2 && conditions.iter().all(|c| c.status),
         "{conditions:?}"
     );
+    Ok(())
+}
+
+async fn what_happens_to_a_pod_is_told_to_who_listens(handler: &str) -> Result<()> {
+    let mut runtime = Runtime::connect(PATIENCE).await?;
+    let events = runtime.runtime.get_container_events(GetEventsRequest {});
+    let mut events = events.await?.into_inner();
+    let pod = runtime.run_pod(handler, &pod_config("told")).await?;
+    let id = pod.id.clone();
+    pod.finish().await?;
+    let mut heard: Vec<ContainerEventType> = Vec::new();
+    while heard.last() != Some(&ContainerDeletedEvent) {
+        let event = tokio::time::timeout(PATIENCE, events.message()).await??;
+        let event = event.context("the server tells on")?;
+        // Others may come and go meanwhile.
+        if event.container_id == id {
+            let status = event.pod_sandbox_status.as_ref();
+            assert_eq!(status.map(|status| &status.id), Some(&id));
+            heard.push(event.container_event_type());
+        }
+    }
+    let life = [
+        ContainerCreatedEvent,
+        ContainerStartedEvent,
+        ContainerStoppedEvent,
+        ContainerDeletedEvent,
+    ];
+    assert_eq!(heard, life);
     Ok(())
 }
