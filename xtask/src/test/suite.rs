@@ -1,12 +1,13 @@
 //! Running test programs in nodes, two side by side where there are as many suites.
 
-use super::privileged::is_test;
+use super::built::Program;
+use super::stopwatch::Stopwatch;
 use super::tally::Tally;
 use crate::node::{self, Died, OwnedNode, Product};
 use crate::{build, process};
 use anyhow::{Context, Result};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -46,7 +47,7 @@ const SERVER_LOG: &str = "/var/log/bulkhead.log";
 #[derive(Clone)]
 pub(super) struct Suite {
     name: String,
-    programs: Vec<PathBuf>,
+    programs: Vec<Program>,
     arguments: Vec<String>,
     wants_server: bool,
 }
@@ -90,15 +91,15 @@ impl Suite {
     }
 
     /// With what cargo built: the test target, and its crate's binaries.
-    pub(super) fn with(self, programs: &[PathBuf]) -> Self {
+    pub(super) fn with(self, programs: &[Program]) -> Self {
         Self {
             programs: programs.to_vec(),
             ..self
         }
     }
 
-    fn program(&self) -> Option<&PathBuf> {
-        self.programs.iter().find(|path| is_test(path))
+    fn program(&self) -> Option<&Program> {
+        self.programs.iter().find(|program| program.is_test())
     }
 
     /// Machines in a node take most of the time.
@@ -110,7 +111,10 @@ impl Suite {
     }
 
     fn products(&self) -> Vec<Product> {
-        let product = |path: &PathBuf| Product::new(path.clone(), format!("tests/{}", name(path)));
+        let product = |program: &Program| {
+            let path = format!("tests/{}", file_name(&program.path));
+            Product::new(program.path.clone(), path)
+        };
         self.programs.iter().map(product).collect()
     }
 
@@ -126,12 +130,11 @@ impl Suite {
             }
         }
         // Tests know the crate's binaries by where cargo built them.
-        for binary in self.programs.iter().filter(|path| *path != program) {
-            let parent = binary
-                .parent()
-                .context("a program has a directory")?
-                .display();
-            let link = format!("ln -sf /opt/tests/{} {}", name(binary), binary.display());
+        for binary in self.programs.iter().filter(|binary| !binary.is_test()) {
+            let path = &binary.path;
+            let parent = path.parent().context("a program has a directory")?;
+            let parent = parent.display();
+            let link = format!("ln -sf /opt/tests/{} {}", file_name(path), path.display());
             script += &format!("mkdir -p {parent}; {link}; ");
         }
         if self.wants_server {
@@ -142,13 +145,13 @@ impl Suite {
         let (limit, arguments) = (limit.as_secs(), self.arguments.join(" "));
         script += &format!(
             "timeout --kill-after=10 {limit} /opt/tests/{} --test-threads=1 {arguments} 2>&1",
-            name(program)
+            file_name(&program.path)
         );
         Ok(script)
     }
 }
 
-fn name(path: &Path) -> String {
+fn file_name(path: &Path) -> String {
     path.file_name()
         .unwrap_or_default()
         .to_string_lossy()
@@ -222,8 +225,9 @@ fn run(suite: &Suite, node_name: &str, products: &[Product]) -> Tally {
 fn run_once(suite: &Suite, node: &OwnedNode) -> Result<Tally> {
     process::step(&format!("{}: running in node {}", suite.name, node.name()));
     let mut tally = Tally::default();
+    let mut stopwatch = Stopwatch::start();
     let code = node.channel().each_line(&suite.script()?, |line| {
-        process::say(&format!("[{}] {line}", suite.name));
+        process::say(&format!("[{}] {}", suite.name, stopwatch.line(line)));
         tally.take_line(&suite.name, line);
     })?;
     if code != 0 {
