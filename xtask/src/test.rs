@@ -4,6 +4,7 @@
 //! reported with its console and started again, and its suite runs again.
 
 mod built;
+mod place;
 mod privileged;
 mod stopwatch;
 mod suite;

@@ -1,9 +1,10 @@
 //! Running test programs in nodes, two side by side where there are as many suites.
 
 use super::built::Program;
+use super::place::Place;
 use super::stopwatch::Stopwatch;
 use super::tally::Tally;
-use crate::node::{self, Died, OwnedNode, Product};
+use crate::node::{Died, OwnedNode, Product};
 use crate::{build, process};
 use anyhow::{Context, Result};
 use std::collections::VecDeque;
@@ -102,6 +103,11 @@ impl Suite {
         self.programs.iter().find(|program| program.is_test())
     }
 
+    /// The server leaves much behind, and its tests change the node.
+    pub(super) fn wants_server(&self) -> bool {
+        self.wants_server
+    }
+
     /// Machines in a node take most of the time.
     fn has_machines(&self) -> bool {
         self.arguments.iter().any(|argument| {
@@ -167,9 +173,10 @@ pub(super) fn run_in_nodes(suites: &[Suite]) -> Tally {
     let mut products: Vec<Product> = suites.iter().flat_map(Suite::products).collect();
     products.push(Product::of_binary(&build::TESTED_SERVER));
     let work = |number: usize| {
+        let mut place = Place::new(number, &products);
         let mut tally = Tally::default();
         while let Some(suite) = next() {
-            tally.add(run_fairly(suite, &format!("test-{number}"), &products));
+            tally.add(run_fairly(suite, &mut place));
         }
         tally
     };
@@ -186,8 +193,12 @@ pub(super) fn run_in_nodes(suites: &[Suite]) -> Tally {
 }
 
 /// Runs one suite, and those of its machines' tests again that failed.
-fn run_fairly(suite: &Suite, node_name: &str, products: &[Product]) -> Tally {
-    let mut tally = run(suite, node_name, products);
+fn run_fairly(suite: &Suite, place: &mut Place) -> Tally {
+    let mut tally = run(suite, place);
+    if tally.has_failures() {
+        // It may have left anything behind.
+        place.leave();
+    }
     let failed = tally.failed_tests(&suite.name, TRIED_AGAIN);
     if let Some(arguments) = failed.filter(|_| suite.has_machines()) {
         process::step(&format!("{}: again {}", suite.name, arguments.join(" ")));
@@ -195,19 +206,20 @@ fn run_fairly(suite: &Suite, node_name: &str, products: &[Product]) -> Tally {
             arguments,
             ..suite.clone()
         };
-        tally.correct_by(&run(&again, node_name, products));
+        tally.correct_by(&run(&again, place));
     }
     tally
 }
 
-/// Runs one suite in a node of its own, and in another one whenever that dies.
-fn run(suite: &Suite, node_name: &str, products: &[Product]) -> Tally {
+/// Runs one suite, and in another node whenever one dies.
+fn run(suite: &Suite, place: &mut Place) -> Tally {
     let mut why = String::new();
     for _ in 0..NODES_PER_SUITE {
-        let node = OwnedNode::boot(node_name, node::DEFAULT_MEMORY_MIB, products);
-        match node.and_then(|node| run_once(suite, &node)) {
+        let node = place.node_for(suite);
+        match node.and_then(|node| run_once(suite, node)) {
             Ok(tally) => return tally,
             Err(error) => {
+                place.leave();
                 why = format!("{error:#}");
                 process::step(&format!("{}: no result: {why}", suite.name));
                 if !error.is::<Died>() {
