@@ -42,9 +42,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     debian::install(&["protobuf-compiler"])?;
     debian::install(&build::NATIVE_PACKAGES)?;
     let targets = options.targets()?;
-    let programs = built::build(options.wanted(), &targets)?;
+    let programs = thread::scope(|scope| {
+        // It mostly waits for downloads. What goes wrong is told by whoever needs it.
+        scope.spawn(|| (!targets.is_empty()).then(prepare_nodes));
+        built::build(options.wanted(), &targets)
+    })?;
     let tally = thread::scope(|scope| {
-        // Unit tests mostly wait, and what nodes need is mostly built by one core.
+        // They mostly wait, too.
         let unit_tests = scope.spawn(|| unit_tests(options, &programs, &targets));
         let mut tally = node_tests(options, &programs, &targets);
         tally.add(unit_tests.join().expect("this thread does not panic"));
@@ -52,6 +56,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     });
     tally.print();
     Ok(tally.exit_code())
+}
+
+/// Makes what nodes have that is none of ours.
+fn prepare_nodes() -> Result<()> {
+    node::prepare()?;
+    // A terminal is tested through crictl.
+    tools::run()
 }
 
 impl Options {
@@ -110,8 +121,6 @@ fn try_node_tests(options: &Options, programs: &[Program], targets: &[Target]) -
     build::beside_server()?;
     guest::run(&guest::Options::default())?;
     images::run()?;
-    // A terminal is tested through crictl.
-    tools::run()?;
-    node::prepare()?;
+    prepare_nodes()?;
     Ok(suite::run_in_nodes(&suites))
 }
