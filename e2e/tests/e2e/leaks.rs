@@ -119,12 +119,13 @@ async fn check_nothing_new(before: &Traces) -> Result<()> {
     }
 }
 
-/// How many pods come and go: `BULKHEAD_E2E_PODS`, or few enough for an emulated node.
+/// How many pods come and go: `BULKHEAD_E2E_PODS`, or few enough for an emulated node. What each pod leaves
+/// is seen after one.
 fn rounds(handler: &str) -> usize {
     let asked = std::env::var("BULKHEAD_E2E_PODS")
         .ok()
         .and_then(|count| count.parse().ok());
-    asked.unwrap_or(if handler == "kvm" { 3 } else { 20 })
+    asked.unwrap_or(if handler == "kvm" { 2 } else { 10 })
 }
 
 async fn nothing_is_left_of_pods_that_came_and_went(handler: &str) -> Result<()> {
