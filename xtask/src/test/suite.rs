@@ -27,10 +27,7 @@ const TRIED_AGAIN: usize = 2;
 const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
 const TIME_LIMIT_OF_MUCH: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// In e2e, the tests of containers in machines: half of those with machines, which take long.
-const CONTAINERS_OF_MACHINES: &str = "containers::kvm::";
-
-/// In e2e, the tests of networks: about as many, of both kinds, because they change the node's network.
+/// In e2e, the tests of networks, of both kinds, because they change the node's network.
 const NETWORKS: &str = "network::";
 
 /// How many pods the tests for leaks make, how many sessions are dropped, and how much is streamed, if
@@ -66,15 +63,9 @@ impl Suite {
         match filter {
             Some(filter) => vec![suite(name, vec![filter.to_owned()])],
             None if package == "e2e" => vec![
-                suite("machine containers", words(&[CONTAINERS_OF_MACHINES])),
                 suite(
                     "with machines",
-                    words(&[
-                        "kvm::",
-                        "machines::",
-                        "--skip=containers::kvm::",
-                        "--skip=network::",
-                    ]),
+                    words(&["kvm::", "machines::", "--skip=network::"]),
                 ),
                 suite("networks", words(&[NETWORKS])),
                 suite(
@@ -110,9 +101,10 @@ impl Suite {
 
     /// Machines in a node take most of the time.
     fn has_machines(&self) -> bool {
-        self.arguments.iter().any(|argument| {
-            [CONTAINERS_OF_MACHINES, NETWORKS, "kvm::"].contains(&argument.as_str())
-        }) || self.name.ends_with(" vm")
+        self.arguments
+            .iter()
+            .any(|argument| [NETWORKS, "kvm::"].contains(&argument.as_str()))
+            || self.name.ends_with(" vm")
             || self.name.starts_with("vmm ")
     }
 
