@@ -45,14 +45,17 @@ pub trait Bench: Send + Sync + 'static {
 
 type Checked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// A check of what it is given.
+type Check<T> = fn(T) -> Checked;
+
 macro_rules! checks {
     ($given:ty, $($module:ident: $($check:ident),+;)+) => {
-        [$($((stringify!($check), (|given| Box::pin($module::$check(given))) as fn($given) -> Checked)),+),+]
+        [$($((stringify!($check), (|given| Box::pin($module::$check(given))) as Check<$given>)),+),+]
     };
 }
 
 /// Checks of containers, which leave their sandbox as it was. They share one: a machine takes long to boot.
-const OF_CONTAINERS: &[(&str, fn(Pod) -> Checked)] = &checks! {
+const OF_CONTAINERS: &[(&str, Check<Pod>)] = &checks! {
     Pod,
     life:
         an_exit_code_arrives,
@@ -79,7 +82,7 @@ const OF_CONTAINERS: &[(&str, fn(Pod) -> Checked)] = &checks! {
 };
 
 /// Checks of sandboxes, with ones of their own.
-const OF_SANDBOXES: &[(&str, fn(Arc<dyn Bench>) -> Checked)] = &checks! {
+const OF_SANDBOXES: &[(&str, Check<Arc<dyn Bench>>)] = &checks! {
     Arc<dyn Bench>,
     stop:
         stopping_twice_is_fine,

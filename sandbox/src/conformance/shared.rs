@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Bench, Checked, OF_CONTAINERS, Outcome, Pod, left_behind, panic_text, run};
+use super::{Bench, Check, Checked, OF_CONTAINERS, Outcome, Pod, left_behind, panic_text, run};
 
 /// What is checked at its end.
-const CHECK: &str = "a_sandbox_in_which_containers_came_and_went_leaves_nothing";
+const AT_THE_END: &str = "a_sandbox_in_which_containers_came_and_went_leaves_nothing";
 
 /// Made when it is first needed, and again after a check that failed.
 struct Shared {
@@ -40,7 +40,7 @@ pub(super) async fn check_all(
 }
 
 impl Shared {
-    async fn check(&mut self, name: &str, check: fn(Pod) -> Checked) -> Outcome {
+    async fn check(&mut self, name: &str, check: Check<Pod>) -> Outcome {
         let start = Instant::now();
         let outcome = match self.pod().await {
             Ok(pod) => run(&self.bench, name, and_clear(check, pod)).await,
@@ -80,14 +80,14 @@ impl Shared {
             Ok(()) => left_behind(before, &self.bench.traces()),
         };
         Outcome {
-            check: CHECK.to_owned(),
+            check: AT_THE_END.to_owned(),
             failure,
             took: start.elapsed(),
         }
     }
 }
 
-fn and_clear(check: fn(Pod) -> Checked, pod: Pod) -> Checked {
+fn and_clear(check: Check<Pod>, pod: Pod) -> Checked {
     Box::pin(async move {
         check(pod.clone()).await;
         pod.clear().await;
