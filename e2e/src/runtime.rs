@@ -3,6 +3,7 @@
 //! The types are those of the k8s-cri crate, which is not made from our definitions: a field that we
 //! got wrong fails here.
 
+mod shared;
 mod urls;
 
 use std::path::Path;

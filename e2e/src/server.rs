@@ -45,19 +45,20 @@ pub fn start_with(arguments: &[&str]) -> Result<()> {
 }
 
 /// Sends `signal` (`KILL`, `TERM`) to the server and waits until it is gone.
-pub fn end(signal: &str) -> Result<()> {
+pub async fn end(signal: &str) -> Result<()> {
     let pid = pid()?.context("a running server")?;
     let killed = Command::new("kill")
         .args([format!("-{signal}"), pid.to_string()])
         .status()?;
     ensure!(killed.success(), "kill {pid}");
-    // It waits for calls under way, and for clients that hold their connections, as ours do.
+    // It waits for calls under way, and for clients to let go of their connections. Ours do, unless this
+    // blocks them.
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if !std::fs::exists(format!("/proc/{pid}"))? {
             return Ok(());
         }
-        std::thread::sleep(Duration::from_millis(50));
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     anyhow::bail!("the server does not end on SIG{signal}")
 }

@@ -2,7 +2,6 @@
 //!
 //! They need a node and the rights of its root; whoever runs them is a [`Bench`].
 
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,14 +9,17 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 
-use crate::{
-    Container, ContainerExit, ContainerSpec, ExecSpec, Process, Sandbox, SandboxSpec, Sandboxer,
-};
+use crate::{Container, ContainerExit, ContainerSpec, ExecSpec, Process, SandboxSpec, Sandboxer};
 
 mod life;
 mod limits;
+mod pod;
 mod restart;
+mod shared;
+mod stop;
 mod streams;
+
+use pod::Pod;
 
 /// No step of a check takes longer than this on a healthy node, however slow.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,23 +43,26 @@ pub trait Bench: Send + Sync + 'static {
     fn kill_supervisor(&self, explained: &[(String, String)]);
 }
 
-type Check = fn(Arc<dyn Bench>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+type Checked = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A check of what it is given.
+type Check<T> = fn(T) -> Checked;
 
 macro_rules! checks {
-    ($($module:ident: $($check:ident),+;)+) => {
-        [$($((stringify!($check), (|bench| Box::pin($module::$check(bench))) as Check)),+),+]
+    ($given:ty, $($module:ident: $($check:ident),+;)+) => {
+        [$($((stringify!($check), (|given| Box::pin($module::$check(given))) as Check<$given>)),+),+]
     };
 }
 
-const CHECKS: &[(&str, Check)] = &checks! {
+/// Checks of containers, which leave their sandbox as it was. They share one: a machine takes long to boot.
+const OF_CONTAINERS: &[(&str, Check<Pod>)] = &checks! {
+    Pod,
     life:
         an_exit_code_arrives,
         a_signal_that_kills_arrives_as_128_and_its_number,
         a_container_that_was_never_started_can_be_removed,
         removing_a_container_kills_it_and_can_be_repeated,
         a_program_that_is_not_there_is_an_error_that_names_it,
-        stopping_twice_is_fine,
-        stopping_kills_a_child_that_ignores_the_request,
         containers_of_a_pod_share_its_name_and_not_their_files,
         files_that_are_given_are_there,
         a_read_only_root_can_not_be_written;
@@ -74,6 +79,14 @@ const CHECKS: &[(&str, Check)] = &checks! {
         a_container_that_takes_too_much_memory_is_killed_and_says_so,
         limits_can_be_changed,
         stats_tell_what_is_used;
+};
+
+/// Checks of sandboxes, with ones of their own.
+const OF_SANDBOXES: &[(&str, Check<Arc<dyn Bench>>)] = &checks! {
+    Arc<dyn Bench>,
+    stop:
+        stopping_twice_is_fine,
+        stopping_kills_a_child_that_ignores_the_request;
     restart:
         a_sandbox_is_adopted_with_its_containers,
         an_end_that_came_meanwhile_is_told,
@@ -99,26 +112,26 @@ pub async fn check_all(
     wanted: impl Fn(&str) -> bool,
     report: impl Fn(&Outcome),
 ) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
-    for (name, check) in CHECKS.iter().filter(|(name, _)| wanted(name)) {
-        let outcome = run(&bench, (*name).to_owned(), *check).await;
+    let mut outcomes = shared::check_all(&bench, &wanted, &report).await;
+    for (name, check) in OF_SANDBOXES.iter().filter(|(name, _)| wanted(name)) {
+        let outcome = run(&bench, name, check(bench.clone())).await;
         report(&outcome);
         outcomes.push(outcome);
     }
     outcomes
 }
 
-async fn run(bench: &Arc<dyn Bench>, check: String, body: Check) -> Outcome {
+async fn run(bench: &Arc<dyn Bench>, check: &str, body: Checked) -> Outcome {
     let before = bench.traces();
     let start = Instant::now();
-    let ran = tokio::spawn(AssertUnwindSafe(body(bench.clone())).0).await;
+    let ran = tokio::spawn(body).await;
     let took = start.elapsed();
     let failure = match ran {
         Err(error) => Some(panic_text(error)),
         Ok(()) => left_behind(&before, &bench.traces()),
     };
     Outcome {
-        check,
+        check: check.to_owned(),
         failure,
         took,
     }
@@ -144,51 +157,6 @@ fn left_behind(before: &[String], after: &[String]) -> Option<String> {
         .cloned()
         .collect();
     (!left.is_empty()).then(|| format!("left behind: {}", left.join(", ")))
-}
-
-/// A sandbox with its specification, gone at the end of the check.
-struct Pod {
-    bench: Arc<dyn Bench>,
-    spec: SandboxSpec,
-    sandbox: Arc<dyn Sandbox>,
-}
-
-impl Pod {
-    async fn new(bench: Arc<dyn Bench>, name: &str) -> Self {
-        let spec = bench.sandbox(name);
-        let sandbox = within(bench.sandboxer().create(spec.clone())).await;
-        Self {
-            bench,
-            spec,
-            sandbox: sandbox.unwrap_or_else(|error| panic!("{}", error.chain())),
-        }
-    }
-
-    fn container_spec(&self, name: &str, script: &str) -> ContainerSpec {
-        self.bench.container(&self.spec, name, script)
-    }
-
-    async fn make(&self, spec: ContainerSpec) -> Arc<dyn Container> {
-        let made = within(self.sandbox.create_container(spec)).await;
-        made.unwrap_or_else(|error| panic!("{}", error.chain()))
-    }
-
-    /// A container that runs.
-    async fn run(&self, name: &str, script: &str) -> Arc<dyn Container> {
-        self.run_spec(self.container_spec(name, script)).await
-    }
-
-    async fn run_spec(&self, spec: ContainerSpec) -> Arc<dyn Container> {
-        let container = self.make(spec).await;
-        ok(container.start()).await;
-        container
-    }
-
-    /// Takes everything down.
-    async fn end(self) {
-        ok(self.sandbox.stop(Duration::ZERO)).await;
-        ok(self.sandbox.remove()).await;
-    }
 }
 
 /// Waits, but not for ever.

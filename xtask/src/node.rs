@@ -93,6 +93,11 @@ pub(crate) struct Name {
     name: String,
 }
 
+/// Builds the disk of nodes unless it is there.
+pub(crate) fn prepare() -> Result<()> {
+    image::Image::open().map(drop)
+}
+
 pub(crate) fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Up { node, memory_mib } => up(&node.name, memory_mib),

@@ -14,6 +14,10 @@ use agent_api::{Address, Client, v1};
 /// Everything that a test makes is below this.
 const PLACE: &str = "/var/lib/bulkhead-agent-test";
 
+/// The agent as it is shipped, where `cargo xtask node` puts it into the node. One that is not optimised takes
+/// an emulated node twice the time: it starts itself again for every process.
+const AGENT: &str = "/opt/bulkhead/bin/bulkhead-agent";
+
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The capabilities that container engines give by default.
@@ -314,7 +318,7 @@ fn start_agent(name: &str, directory: &Path) -> Child {
     }
     fs::create_dir_all(&supervisor).unwrap();
     let log = fs::File::create(directory.join("agent.log")).unwrap();
-    let agent = Command::new(env!("CARGO_BIN_EXE_bulkhead-agent"))
+    let agent = Command::new(AGENT)
         .args(["host", "--socket"])
         .arg(directory.join("agent.sock"))
         .stdin(Stdio::null())

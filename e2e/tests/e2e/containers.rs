@@ -30,7 +30,7 @@ fn security(config: &mut ContainerConfig) -> &mut LinuxContainerSecurityContext 
 
 async fn an_exit_code_and_its_output_arrive(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("exit")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let script = "echo out; echo err >&2; exit 7";
     let mut container = pod
         .start(&container_config("c", &["sh", "-c", script]))
@@ -46,12 +46,12 @@ async fn an_exit_code_and_its_output_arrive(handler: &str) -> Result<()> {
             .any(|(s, tag, t)| s == stream && tag == "F" && t == text)
     };
     assert!(has("stdout", "out") && has("stderr", "err"), "{lines:?}");
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn a_container_that_ignores_sigterm_is_killed_after_its_grace(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("stubborn")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let script = "trap '' TERM; while true; do sleep 1; done";
     let mut container = pod
         .start(&container_config("c", &["sh", "-c", script]))
@@ -60,12 +60,12 @@ async fn a_container_that_ignores_sigterm_is_killed_after_its_grace(handler: &st
     let status = container.exited().await?;
     assert_eq!(status.exit_code, 137);
     container.stop(1).await.context("stop twice")?;
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn environment_and_directory_and_user_are_as_asked(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("context")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut config = container_config("c", &["sleep", "1000"]);
     config.envs.push(KeyValue {
         key: "COLOUR".into(),
@@ -81,12 +81,12 @@ async fn environment_and_directory_and_user_are_as_asked(handler: &str) -> Resul
         .output(&["sh", "-c", "echo $COLOUR; pwd; id -u; id -g; id -G"])
         .await?;
     assert_eq!(said, "blue\n/made/for/it\n1001\n1002\n1002 1234 5678\n");
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn a_read_only_root_and_dropped_capabilities_hold(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("tight")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut config = container_config("c", &["sleep", "1000"]);
     let context = security(&mut config);
     context.readonly_rootfs = true;
@@ -108,12 +108,12 @@ async fn a_read_only_root_and_dropped_capabilities_hold(handler: &str) -> Result
     };
     assert_eq!(field("CapBnd:"), Some("0000000000000000"));
     assert_eq!(field("NoNewPrivs:"), Some("1"));
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn a_process_over_its_memory_limit_is_oom_killed(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("oom")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut config = container_config(
         "c",
         &["sh", "-c", "sleep 1; dd if=/dev/zero of=/dev/null bs=64M"],
@@ -129,18 +129,18 @@ async fn a_process_over_its_memory_limit_is_oom_killed(handler: &str) -> Result<
         (status.exit_code, status.reason.as_str()),
         (137, "OOMKilled")
     );
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn a_program_that_does_not_exist_is_named_in_the_error(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("missing")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let failed = pod
         .start(&container_config("c", &["/no/such/program"]))
         .await;
     let error = format!("{:#}", failed.err().context("an error")?);
     assert!(error.contains("/no/such/program"), "{error}");
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn containers_of_a_pod_that_share_pids_see_each_other(handler: &str) -> Result<()> {
@@ -172,7 +172,7 @@ async fn containers_of_a_pod_that_share_pids_see_each_other(handler: &str) -> Re
 
 async fn removing_twice_is_fine_and_creating_twice_gives_the_same(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("idempotent")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let config = container_config("c", &["sleep", "1000"]);
     let mut first = pod.create(&config).await?;
     let second = pod.create(&config).await?;
@@ -186,7 +186,7 @@ async fn removing_twice_is_fine_and_creating_twice_gives_the_same(handler: &str)
     };
     runtime.runtime.remove_container(remove.clone()).await?;
     runtime.runtime.remove_container(remove).await?;
-    pod.finish().await
+    pod.clear().await
 }
 
 #[tokio::test]

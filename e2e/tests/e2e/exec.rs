@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::runtime::{Runtime, container_config, pod_config};
+use e2e::runtime::{Runtime, container_config};
 use k8s_cri::v1::{ContainerState, ExecSyncRequest};
 use tonic::Code;
 
@@ -18,7 +18,7 @@ under_every_handler!(
 
 async fn both_outputs_and_the_exit_code_come_back(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("exec")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut container = pod
         .start(&container_config("c", &["sleep", "1000"]))
         .await?;
@@ -28,12 +28,12 @@ async fn both_outputs_and_the_exit_code_come_back(handler: &str) -> Result<()> {
     assert_eq!(done.stdout, b"out");
     assert_eq!(done.stderr, b"err");
     assert_eq!(done.exit_code, 3);
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn a_time_out_kills_the_command_and_its_children_only(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("timeout")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut container = pod
         .start(&container_config("c", &["sleep", "1000"]))
         .await?;
@@ -59,13 +59,13 @@ async fn a_time_out_kills_the_command_and_its_children_only(handler: &str) -> Re
         container.status().await?.state(),
         ContainerState::ContainerRunning
     );
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn much_output_arrives_whole(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
     runtime.runtime = runtime.runtime.max_decoding_message_size(32 << 20);
-    let mut pod = runtime.run_pod(handler, &pod_config("much")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut container = pod
         .start(&container_config("c", &["sleep", "1000"]))
         .await?;
@@ -73,17 +73,17 @@ async fn much_output_arrives_whole(handler: &str) -> Result<()> {
         .exec(&["dd", "if=/dev/zero", "bs=1M", "count=3"])
         .await?;
     assert_eq!(done.stdout.len(), 3 << 20);
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn a_child_left_in_the_background_does_not_hold_the_call(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("background")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut container = pod
         .start(&container_config("c", &["sleep", "1000"]))
         .await?;
     let call = container.exec(&["sh", "-c", "sleep 600 & echo started"]);
     let done = tokio::time::timeout(Duration::from_secs(30), call).await??;
     assert_eq!(done.stdout, b"started\n");
-    pod.finish().await
+    pod.clear().await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::runtime::{Runtime, container_config, pod_config, spec};
+use e2e::runtime::{Runtime, container_config, spec};
 use k8s_cri::v1::{
     ImageFsInfoRequest, ImageStatusRequest, ListImagesRequest, PullImageRequest, RemoveImageRequest,
 };
@@ -15,7 +15,7 @@ under_every_handler!(layers_lie_over_each_other_as_they_should);
 
 async fn layers_lie_over_each_other_as_they_should(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("layers")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut config = container_config("c", &["sleep", "1000"]);
     config.image = Some(spec(LAYERED));
     let mut container = pod.start(&config).await?;
@@ -26,7 +26,7 @@ async fn layers_lie_over_each_other_as_they_should(handler: &str) -> Result<()> 
         .await?;
     assert_eq!(owner, "3000000:3000001 640\n0:0 1777\n");
     assert_eq!(container.output(&["pwd"]).await?, "/data\n");
-    pod.finish().await
+    pod.clear().await
 }
 
 #[tokio::test]

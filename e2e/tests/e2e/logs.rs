@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::runtime::{Runtime, container_config, pod_config};
+use e2e::runtime::{Runtime, container_config};
 use k8s_cri::v1::ReopenContainerLogRequest;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ under_every_handler!(
 
 async fn every_line_is_there_when_the_exit_shows(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("lines")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let script = "seq 1 20000; head -c 40000 /dev/zero | tr '\\0' x; echo; echo -n end";
     let mut container = pod
         .start(&container_config("c", &["sh", "-c", script]))
@@ -40,12 +40,12 @@ async fn every_line_is_there_when_the_exit_shows(handler: &str) -> Result<()> {
         "end",
         "a last line without an end is kept"
     );
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn a_rotated_log_goes_on_in_a_new_file(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("rotate")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let script = "i=0; while true; do i=$((i+1)); echo $i; usleep 20000; done";
     let mut container = pod
         .start(&container_config("c", &["sh", "-c", script]))
@@ -82,5 +82,5 @@ async fn a_rotated_log_goes_on_in_a_new_file(handler: &str) -> Result<()> {
             .map(String::as_str)),
         "no line lost or doubled"
     );
-    pod.finish().await
+    pod.clear().await
 }

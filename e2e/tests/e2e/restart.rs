@@ -33,7 +33,7 @@ async fn survives(signal: &str, handler: &str) -> Result<()> {
         .start(&container_config("brief", &["sh", "-c", "sleep 3; exit 5"]))
         .await?;
 
-    server::end(signal)?;
+    server::end(signal).await?;
     let at_the_end = counter.log_lines()?.len();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let meanwhile = counter.log_lines()?.len();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use client::{CLOSE, Client, STDIN};
-use e2e::runtime::{Runtime, Streams, container_config, pod_config};
+use e2e::runtime::{Runtime, Streams, container_config};
 use k8s_cri::v1::{ExecRequest, StatusRequest};
 use tonic::Code;
 
@@ -22,7 +22,7 @@ under_every_handler!(exec_has_streams_and_an_exit_code);
 
 async fn exec_has_streams_and_an_exit_code(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("exec")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut container = pod
         .create(&container_config("c", &["sleep", "1000"]))
         .await?;
@@ -50,7 +50,7 @@ async fn exec_has_streams_and_an_exit_code(handler: &str) -> Result<()> {
     let again = Client::connect(&url).await;
     ensure!(again.is_err(), "a URL is good for one client");
     an_operator_sees_it_counted(&mut runtime).await?;
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn an_operator_sees_it_counted(runtime: &mut Runtime) -> Result<()> {

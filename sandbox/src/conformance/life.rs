@@ -1,14 +1,13 @@
 //! Checks of how containers begin and end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Bench, Pod, exit, ok, sh, within};
+use super::{Pod, exit, ok, sh, within};
 use crate::spec::FileContent;
 use crate::{RunState, Signal};
 
-pub(super) async fn an_exit_code_arrives(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "exit").await;
+pub(super) async fn an_exit_code_arrives(pod: Pod) {
     let spec = pod.container_spec("c", "exit 7");
     let container = pod.make(spec).await;
     let created = ok(container.status()).await;
@@ -20,11 +19,9 @@ pub(super) async fn an_exit_code_arrives(bench: Arc<dyn Bench>) {
     assert_eq!(status.state, RunState::Exited);
     assert!(status.started_at.unwrap() <= ended.finished_at + Duration::from_secs(1));
     ok(container.remove()).await;
-    pod.end().await;
 }
 
-pub(super) async fn a_signal_that_kills_arrives_as_128_and_its_number(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "signal").await;
+pub(super) async fn a_signal_that_kills_arrives_as_128_and_its_number(pod: Pod) {
     let script = "trap 'exit 3' TERM; while true; do sleep 0.1; done";
     let polite = pod.run("polite", script).await;
     let killed = pod.run("killed", script).await;
@@ -35,7 +32,6 @@ pub(super) async fn a_signal_that_kills_arrives_as_128_and_its_number(bench: Arc
     ok(polite.signal(Signal::TERM)).await;
     assert_eq!(exit(&polite).await.code, 3);
     ok(polite.signal(Signal::TERM)).await;
-    pod.end().await;
 }
 
 async fn until_trapped(container: &Arc<dyn crate::Container>) {
@@ -45,27 +41,22 @@ async fn until_trapped(container: &Arc<dyn crate::Container>) {
     sh(container, script).await;
 }
 
-pub(super) async fn a_container_that_was_never_started_can_be_removed(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "unstarted").await;
+pub(super) async fn a_container_that_was_never_started_can_be_removed(pod: Pod) {
     let container = pod.make(pod.container_spec("c", "true")).await;
     ok(container.remove()).await;
     let another = pod.run("d", "exit 0").await;
     assert_eq!(exit(&another).await.code, 0);
-    pod.end().await;
 }
 
-pub(super) async fn removing_a_container_kills_it_and_can_be_repeated(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "remove").await;
+pub(super) async fn removing_a_container_kills_it_and_can_be_repeated(pod: Pod) {
     let container = pod.run("c", "trap '' TERM; sleep 1000 & sleep 1000").await;
     ok(container.remove()).await;
     ok(container.remove()).await;
     let unknown = pod.sandbox.adopt_container(container.id()).await;
     assert_eq!(unknown.err().map(|e| e.kind()), Some(crate::Kind::NotFound));
-    pod.end().await;
 }
 
-pub(super) async fn a_program_that_is_not_there_is_an_error_that_names_it(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "missing").await;
+pub(super) async fn a_program_that_is_not_there_is_an_error_that_names_it(pod: Pod) {
     let mut spec = pod.container_spec("c", "");
     spec.process.args = vec!["/no/such/program".into()];
     let failed = match within(pod.sandbox.create_container(spec)).await {
@@ -78,47 +69,9 @@ pub(super) async fn a_program_that_is_not_there_is_an_error_that_names_it(bench:
         "{}",
         error.chain()
     );
-    pod.end().await;
 }
 
-pub(super) async fn stopping_twice_is_fine(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "stop").await;
-    let container = pod.run("c", "sleep 1000").await;
-    let both = async {
-        tokio::join!(
-            pod.sandbox.stop(Duration::from_millis(100)),
-            pod.sandbox.stop(Duration::from_millis(100))
-        )
-    };
-    let (first, second) = within(both).await;
-    first
-        .and(second)
-        .unwrap_or_else(|error| panic!("{}", error.chain()));
-    ok(pod.sandbox.stop(Duration::ZERO)).await;
-    let ended = within(pod.sandbox.wait()).await;
-    assert!(ended.asked, "{ended:?}");
-    assert_eq!(exit(&container).await.code, 137);
-    ok(pod.sandbox.remove()).await;
-    ok(pod.sandbox.remove()).await;
-}
-
-pub(super) async fn stopping_kills_a_child_that_ignores_the_request(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "stubborn").await;
-    let container = pod
-        .run("c", "trap '' TERM; (trap '' TERM; sleep 1000) & sleep 1000")
-        .await;
-    let start = Instant::now();
-    ok(pod.sandbox.stop(Duration::from_secs(1))).await;
-    assert!(
-        start.elapsed() >= Duration::from_secs(1),
-        "it was given its time"
-    );
-    assert_eq!(exit(&container).await.code, 137);
-    ok(pod.sandbox.remove()).await;
-}
-
-pub(super) async fn containers_of_a_pod_share_its_name_and_not_their_files(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "two").await;
+pub(super) async fn containers_of_a_pod_share_its_name_and_not_their_files(pod: Pod) {
     let one = pod.run("one", "sleep 1001").await;
     let two = pod.run("two", "sleep 1002").await;
     assert_eq!(
@@ -136,11 +89,9 @@ pub(super) async fn containers_of_a_pod_share_its_name_and_not_their_files(bench
         processes.contains("sleep 1002") && !processes.contains("sleep 1001"),
         "{processes}"
     );
-    pod.end().await;
 }
 
-pub(super) async fn files_that_are_given_are_there(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "files").await;
+pub(super) async fn files_that_are_given_are_there(pod: Pod) {
     let mut spec = pod.container_spec(
         "c",
         "cat /etc/given/resolv.conf; stat -c %a /etc/given/resolv.conf",
@@ -154,11 +105,9 @@ pub(super) async fn files_that_are_given_are_there(bench: Arc<dyn Bench>) {
     let container = pod.run_spec(spec).await;
     assert_eq!(exit(&container).await.code, 0);
     assert_eq!(super::log_lines(&log), ["nameserver 10.0.0.1", "640"]);
-    pod.end().await;
 }
 
-pub(super) async fn a_read_only_root_can_not_be_written(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "readonly").await;
+pub(super) async fn a_read_only_root_can_not_be_written(pod: Pod) {
     let mut spec = pod.container_spec(
         "c",
         "echo x > /file && exit 1; echo x > /dev/shm/x || exit 2",
@@ -166,5 +115,4 @@ pub(super) async fn a_read_only_root_can_not_be_written(bench: Arc<dyn Bench>) {
     spec.readonly_rootfs = true;
     let container = pod.run_spec(spec).await;
     assert_eq!(exit(&container).await.code, 0);
-    pod.end().await;
 }

@@ -1,8 +1,6 @@
 //! Checks of limits and of what is told about usage.
 
-use std::sync::Arc;
-
-use super::{Bench, Pod, exit, ok, sh};
+use super::{Pod, exit, ok, sh};
 use crate::Resources;
 
 const MIB: i64 = 1 << 20;
@@ -14,20 +12,15 @@ fn memory(mib: i64) -> Resources {
     }
 }
 
-pub(super) async fn a_container_that_takes_too_much_memory_is_killed_and_says_so(
-    bench: Arc<dyn Bench>,
-) {
-    let pod = Pod::new(bench, "oom").await;
+pub(super) async fn a_container_that_takes_too_much_memory_is_killed_and_says_so(pod: Pod) {
     let mut spec = pod.container_spec("c", "exec tail -c 100m /dev/zero");
     spec.resources = memory(24);
     let container = pod.run_spec(spec).await;
     let ended = exit(&container).await;
     assert_eq!((ended.code, ended.oom_killed), (137, true), "{ended:?}");
-    pod.end().await;
 }
 
-pub(super) async fn limits_can_be_changed(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "update").await;
+pub(super) async fn limits_can_be_changed(pod: Pod) {
     let mut spec = pod.container_spec("c", "sleep 1000");
     spec.resources = Resources {
         cpu_shares: Some(1024),
@@ -38,11 +31,9 @@ pub(super) async fn limits_can_be_changed(bench: Arc<dyn Bench>) {
     assert_eq!(sh(&container, read).await.0, format!("{}\n100\n", 48 * MIB));
     ok(container.update(memory(64))).await;
     assert_eq!(sh(&container, read).await.0, format!("{}\n100\n", 64 * MIB));
-    pod.end().await;
 }
 
-pub(super) async fn stats_tell_what_is_used(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "stats").await;
+pub(super) async fn stats_tell_what_is_used(pod: Pod) {
     let script = "dd if=/dev/urandom of=/data bs=1M count=4 2>/dev/null; sync; sleep 1000";
     let container = pod.run("c", script).await;
     let mut stats = ok(container.stats()).await;
@@ -67,5 +58,4 @@ pub(super) async fn stats_tell_what_is_used(bench: Arc<dyn Bench>) {
         "{sandbox:?}"
     );
     assert!(sandbox.pids > 0, "{sandbox:?}");
-    pod.end().await;
 }

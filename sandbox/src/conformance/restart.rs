@@ -6,23 +6,6 @@ use std::time::Duration;
 use super::{Bench, Pod, exit, log_lines, ok, sh, until, within};
 use crate::{Kind, RunState};
 
-/// The pod as a server that has just started finds it.
-async fn adopted(pod: Pod) -> Pod {
-    let saved = pod.sandbox.save();
-    let Pod {
-        bench,
-        spec,
-        sandbox,
-    } = pod;
-    drop(sandbox);
-    let sandbox = ok(bench.sandboxer().adopt(saved)).await;
-    Pod {
-        bench,
-        spec,
-        sandbox,
-    }
-}
-
 pub(super) async fn a_sandbox_is_adopted_with_its_containers(bench: Arc<dyn Bench>) {
     let pod = Pod::new(bench, "adopt").await;
     let spec = pod.container_spec(
@@ -34,7 +17,7 @@ pub(super) async fn a_sandbox_is_adopted_with_its_containers(bench: Arc<dyn Benc
     let status = ok(before.status()).await;
     drop(before);
 
-    let pod = adopted(pod).await;
+    let pod = pod.adopted().await;
     let container = ok(pod.sandbox.adopt_container(&id)).await;
     let now = ok(container.status()).await;
     assert_eq!(
@@ -58,7 +41,7 @@ pub(super) async fn an_end_that_came_meanwhile_is_told(bench: Arc<dyn Bench>) {
     pod.run_spec(spec).await;
     until("its output", || log_lines(&log) == ["going"]).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let pod = adopted(pod).await;
+    let pod = pod.adopted().await;
     let container = ok(pod.sandbox.adopt_container(&id)).await;
     assert_eq!(exit(&container).await.code, 9);
     pod.end().await;

@@ -1,15 +1,13 @@
 //! Checks of logs, exec and attach.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use super::{Bench, Pod, exec_spec, exit, finish, log_lines, ok, sh, until, within};
+use super::{Pod, exec_spec, exit, finish, log_lines, ok, sh, until, within};
 use crate::ExecSpec;
 
-pub(super) async fn all_output_is_in_the_log_when_the_end_is_known(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "log").await;
+pub(super) async fn all_output_is_in_the_log_when_the_end_is_known(pod: Pod) {
     let spec = pod.container_spec("c", "seq 1 5000; echo error >&2; printf unfinished");
     let log = spec.log_path.clone().unwrap();
     let container = pod.run_spec(spec).await;
@@ -33,11 +31,9 @@ pub(super) async fn all_output_is_in_the_log_when_the_end_is_known(bench: Arc<dy
     lines.retain(|line| line.parse::<u32>().is_ok());
     let in_order: Vec<_> = (1..=5000).map(|number| number.to_string()).collect();
     assert_eq!(lines, in_order);
-    pod.end().await;
 }
 
-pub(super) async fn a_reopened_log_gets_what_comes_later(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "rotate").await;
+pub(super) async fn a_reopened_log_gets_what_comes_later(pod: Pod) {
     let spec = pod.container_spec(
         "c",
         "echo before; while [ ! -e /go ]; do sleep 0.1; done; echo after",
@@ -54,11 +50,9 @@ pub(super) async fn a_reopened_log_gets_what_comes_later(bench: Arc<dyn Bench>) 
     assert_eq!(log_lines(&old), ["before"]);
     assert_eq!(log_lines(&log), ["after"]);
     std::fs::remove_file(old).unwrap();
-    pod.end().await;
 }
 
-pub(super) async fn exec_has_streams_and_a_code(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "exec").await;
+pub(super) async fn exec_has_streams_and_a_code(pod: Pod) {
     let container = pod.run("c", "sleep 1000").await;
     assert_eq!(
         sh(&container, "echo out; echo err >&2; exit 5").await,
@@ -79,12 +73,10 @@ pub(super) async fn exec_has_streams_and_a_code(bench: Arc<dyn Bench>) {
         Err(_) => true,
     };
     assert!(failed, "there is no such program");
-    pod.end().await;
 }
 
-pub(super) async fn exec_hands_on_more_than_any_buffer_holds(bench: Arc<dyn Bench>) {
+pub(super) async fn exec_hands_on_more_than_any_buffer_holds(pod: Pod) {
     const SIZE: usize = 8 << 20;
-    let pod = Pod::new(bench, "bulk").await;
     let container = pod.run("c", "sleep 1000").await;
     let mut spec = exec_spec("cat");
     spec.stdin = true;
@@ -111,11 +103,9 @@ pub(super) async fn exec_hands_on_more_than_any_buffer_holds(bench: Arc<dyn Benc
     within(stdout.read_to_end(&mut received)).await.unwrap();
     assert!(received == sent, "{} bytes arrived", received.len());
     assert_eq!(within(process.exit).await.unwrap().code, 0);
-    pod.end().await;
 }
 
-pub(super) async fn a_port_inside_is_reached_and_a_closed_one_is_refused(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "dial").await;
+pub(super) async fn a_port_inside_is_reached_and_a_closed_one_is_refused(pod: Pod) {
     pod.run("c", "nc -l -p 4711 -e cat").await;
     // It takes a moment until somebody listens.
     let connected = async {
@@ -138,11 +128,9 @@ pub(super) async fn a_port_inside_is_reached_and_a_closed_one_is_refused(bench: 
     assert_eq!(answer, b"there and back");
     let refused = pod.sandbox.dial(4712).await.err().unwrap();
     assert!(refused.chain().contains("4712"), "{}", refused.chain());
-    pod.end().await;
 }
 
-pub(super) async fn exec_that_takes_too_long_is_killed_alone(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "timeout").await;
+pub(super) async fn exec_that_takes_too_long_is_killed_alone(pod: Pod) {
     let container = pod.run("c", "sleep 1000").await;
     let mut spec = exec_spec("sleep 555 & sleep 556");
     spec.timeout = Some(Duration::from_secs(1));
@@ -151,11 +139,9 @@ pub(super) async fn exec_that_takes_too_long_is_killed_alone(bench: Arc<dyn Benc
     let (processes, code) = sh(&container, "ps").await;
     assert_eq!(code, 0, "the container lives");
     assert!(!processes.contains("sleep 55"), "{processes}");
-    pod.end().await;
 }
 
-pub(super) async fn exec_that_nobody_waits_for_is_killed(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "dropped").await;
+pub(super) async fn exec_that_nobody_waits_for_is_killed(pod: Pod) {
     let container = pod.run("c", "sleep 1000").await;
     drop(ok(container.exec(exec_spec("sleep 555"))).await);
     let mut processes = String::new();
@@ -167,11 +153,9 @@ pub(super) async fn exec_that_nobody_waits_for_is_killed(bench: Arc<dyn Bench>) 
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(!processes.contains("sleep 555"), "{processes}");
-    pod.end().await;
 }
 
-pub(super) async fn attach_sees_what_comes_and_can_write(bench: Arc<dyn Bench>) {
-    let pod = Pod::new(bench, "attach").await;
+pub(super) async fn attach_sees_what_comes_and_can_write(pod: Pod) {
     let mut spec = pod.container_spec("c", "while read line; do echo \"got $line\"; done; exit 4");
     spec.stdin = true;
     spec.stdin_once = true;
@@ -194,5 +178,4 @@ pub(super) async fn attach_sees_what_comes_and_can_write(bench: Arc<dyn Bench>) 
     drop(stdin);
     assert_eq!(exit(&container).await.code, 4);
     assert_eq!(log_lines(&log), ["got one"]);
-    pod.end().await;
 }

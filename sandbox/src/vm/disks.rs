@@ -38,6 +38,8 @@ pub(super) struct ImageDisk {
 pub(super) struct Disks {
     control: Arc<Control>,
     state: Mutex<State>,
+    /// An address is another disk's as soon as its disk is detached, so nobody looks meanwhile.
+    detaching: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,7 @@ impl Disks {
         Self {
             control,
             state: Mutex::default(),
+            detaching: Mutex::default(),
         }
     }
 
@@ -89,14 +92,7 @@ impl Disks {
 
     /// Detaches what no container uses: the server died while it made or removed one.
     pub(super) async fn detach_unknown(&self, agent: &Agent, known: &[Disk]) -> Result<()> {
-        let Reply::Status(status) = self.control.ask(&Request::Status, &[]).await? else {
-            return Err(Error::new(
-                Kind::Internal,
-                "ask the VMM for its disks: it told something else",
-            ));
-        };
-        for (address, serial) in status.devices {
-            let disk = Disk { serial, address };
+        for disk in self.attached().await? {
             if !known.contains(&disk) {
                 tracing::info!(
                     serial = disk.serial,
@@ -106,6 +102,20 @@ impl Disks {
             }
         }
         Ok(())
+    }
+
+    /// The disks that the machine has.
+    async fn attached(&self) -> Result<Vec<Disk>> {
+        let Reply::Status(status) = self.control.ask(&Request::Status, &[]).await? else {
+            return Err(Error::new(
+                Kind::Internal,
+                "ask the VMM for its disks: it told something else",
+            ));
+        };
+        let disks = status.devices.into_iter();
+        Ok(disks
+            .map(|(address, serial)| Disk { serial, address })
+            .collect())
     }
 
     /// The disk with an image's files, attached for its first user.
@@ -204,8 +214,13 @@ impl Disks {
         Ok(())
     }
 
-    /// Takes a disk away. A guest that does not let go of it loses it all the same.
+    /// Takes a disk away, unless it is away already: its address may be that of another one by now. A guest
+    /// that does not let go of it loses it all the same.
     pub(super) async fn detach(&self, agent: &Agent, disk: &Disk) -> Result<()> {
+        let _one_at_a_time = self.detaching.lock().await;
+        if !self.attached().await?.contains(disk) {
+            return Ok(());
+        }
         if let Err(error) = agent.client().release_disk(&disk.serial).await {
             let error = refused(error).chain();
             tracing::warn!(

@@ -1,12 +1,14 @@
 //! Running test programs in nodes, two side by side where there are as many suites.
 
-use super::privileged::is_test;
+use super::built::Program;
+use super::place::Place;
+use super::stopwatch::Stopwatch;
 use super::tally::Tally;
-use crate::node::{self, Died, OwnedNode, Product};
+use crate::node::{Died, OwnedNode, Product};
 use crate::{build, process};
 use anyhow::{Context, Result};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -25,10 +27,7 @@ const TRIED_AGAIN: usize = 2;
 const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
 const TIME_LIMIT_OF_MUCH: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// In e2e, the tests of containers in machines: half of those with machines, which take long.
-const CONTAINERS_OF_MACHINES: &str = "containers::kvm::";
-
-/// In e2e, the tests of networks: about as many, of both kinds, because they change the node's network.
+/// In e2e, the tests of networks, of both kinds, because they change the node's network.
 const NETWORKS: &str = "network::";
 
 /// How many pods the tests for leaks make, how many sessions are dropped, and how much is streamed, if
@@ -46,7 +45,7 @@ const SERVER_LOG: &str = "/var/log/bulkhead.log";
 #[derive(Clone)]
 pub(super) struct Suite {
     name: String,
-    programs: Vec<PathBuf>,
+    programs: Vec<Program>,
     arguments: Vec<String>,
     wants_server: bool,
 }
@@ -64,15 +63,9 @@ impl Suite {
         match filter {
             Some(filter) => vec![suite(name, vec![filter.to_owned()])],
             None if package == "e2e" => vec![
-                suite("machine containers", words(&[CONTAINERS_OF_MACHINES])),
                 suite(
                     "with machines",
-                    words(&[
-                        "kvm::",
-                        "machines::",
-                        "--skip=containers::kvm::",
-                        "--skip=network::",
-                    ]),
+                    words(&["kvm::", "machines::", "--skip=network::"]),
                 ),
                 suite("networks", words(&[NETWORKS])),
                 suite(
@@ -90,27 +83,36 @@ impl Suite {
     }
 
     /// With what cargo built: the test target, and its crate's binaries.
-    pub(super) fn with(self, programs: &[PathBuf]) -> Self {
+    pub(super) fn with(self, programs: &[Program]) -> Self {
         Self {
             programs: programs.to_vec(),
             ..self
         }
     }
 
-    fn program(&self) -> Option<&PathBuf> {
-        self.programs.iter().find(|path| is_test(path))
+    fn program(&self) -> Option<&Program> {
+        self.programs.iter().find(|program| program.is_test())
+    }
+
+    /// The server leaves much behind, and its tests change the node.
+    pub(super) fn wants_server(&self) -> bool {
+        self.wants_server
     }
 
     /// Machines in a node take most of the time.
     fn has_machines(&self) -> bool {
-        self.arguments.iter().any(|argument| {
-            [CONTAINERS_OF_MACHINES, NETWORKS, "kvm::"].contains(&argument.as_str())
-        }) || self.name.ends_with(" vm")
+        self.arguments
+            .iter()
+            .any(|argument| [NETWORKS, "kvm::"].contains(&argument.as_str()))
+            || self.name.ends_with(" vm")
             || self.name.starts_with("vmm ")
     }
 
     fn products(&self) -> Vec<Product> {
-        let product = |path: &PathBuf| Product::new(path.clone(), format!("tests/{}", name(path)));
+        let product = |program: &Program| {
+            let path = format!("tests/{}", file_name(&program.path));
+            Product::new(program.path.clone(), path)
+        };
         self.programs.iter().map(product).collect()
     }
 
@@ -126,12 +128,11 @@ impl Suite {
             }
         }
         // Tests know the crate's binaries by where cargo built them.
-        for binary in self.programs.iter().filter(|path| *path != program) {
-            let parent = binary
-                .parent()
-                .context("a program has a directory")?
-                .display();
-            let link = format!("ln -sf /opt/tests/{} {}", name(binary), binary.display());
+        for binary in self.programs.iter().filter(|binary| !binary.is_test()) {
+            let path = &binary.path;
+            let parent = path.parent().context("a program has a directory")?;
+            let parent = parent.display();
+            let link = format!("ln -sf /opt/tests/{} {}", file_name(path), path.display());
             script += &format!("mkdir -p {parent}; {link}; ");
         }
         if self.wants_server {
@@ -142,13 +143,13 @@ impl Suite {
         let (limit, arguments) = (limit.as_secs(), self.arguments.join(" "));
         script += &format!(
             "timeout --kill-after=10 {limit} /opt/tests/{} --test-threads=1 {arguments} 2>&1",
-            name(program)
+            file_name(&program.path)
         );
         Ok(script)
     }
 }
 
-fn name(path: &Path) -> String {
+fn file_name(path: &Path) -> String {
     path.file_name()
         .unwrap_or_default()
         .to_string_lossy()
@@ -164,9 +165,10 @@ pub(super) fn run_in_nodes(suites: &[Suite]) -> Tally {
     let mut products: Vec<Product> = suites.iter().flat_map(Suite::products).collect();
     products.push(Product::of_binary(&build::TESTED_SERVER));
     let work = |number: usize| {
+        let mut place = Place::new(number, &products);
         let mut tally = Tally::default();
         while let Some(suite) = next() {
-            tally.add(run_fairly(suite, &format!("test-{number}"), &products));
+            tally.add(run_fairly(suite, &mut place));
         }
         tally
     };
@@ -183,8 +185,12 @@ pub(super) fn run_in_nodes(suites: &[Suite]) -> Tally {
 }
 
 /// Runs one suite, and those of its machines' tests again that failed.
-fn run_fairly(suite: &Suite, node_name: &str, products: &[Product]) -> Tally {
-    let mut tally = run(suite, node_name, products);
+fn run_fairly(suite: &Suite, place: &mut Place) -> Tally {
+    let mut tally = run(suite, place);
+    if tally.has_failures() {
+        // It may have left anything behind.
+        place.leave();
+    }
     let failed = tally.failed_tests(&suite.name, TRIED_AGAIN);
     if let Some(arguments) = failed.filter(|_| suite.has_machines()) {
         process::step(&format!("{}: again {}", suite.name, arguments.join(" ")));
@@ -192,19 +198,20 @@ fn run_fairly(suite: &Suite, node_name: &str, products: &[Product]) -> Tally {
             arguments,
             ..suite.clone()
         };
-        tally.correct_by(&run(&again, node_name, products));
+        tally.correct_by(&run(&again, place));
     }
     tally
 }
 
-/// Runs one suite in a node of its own, and in another one whenever that dies.
-fn run(suite: &Suite, node_name: &str, products: &[Product]) -> Tally {
+/// Runs one suite, and in another node whenever one dies.
+fn run(suite: &Suite, place: &mut Place) -> Tally {
     let mut why = String::new();
     for _ in 0..NODES_PER_SUITE {
-        let node = OwnedNode::boot(node_name, node::DEFAULT_MEMORY_MIB, products);
-        match node.and_then(|node| run_once(suite, &node)) {
+        let node = place.node_for(suite);
+        match node.and_then(|node| run_once(suite, node)) {
             Ok(tally) => return tally,
             Err(error) => {
+                place.leave();
                 why = format!("{error:#}");
                 process::step(&format!("{}: no result: {why}", suite.name));
                 if !error.is::<Died>() {
@@ -222,8 +229,9 @@ fn run(suite: &Suite, node_name: &str, products: &[Product]) -> Tally {
 fn run_once(suite: &Suite, node: &OwnedNode) -> Result<Tally> {
     process::step(&format!("{}: running in node {}", suite.name, node.name()));
     let mut tally = Tally::default();
+    let mut stopwatch = Stopwatch::start();
     let code = node.channel().each_line(&suite.script()?, |line| {
-        process::say(&format!("[{}] {line}", suite.name));
+        process::say(&format!("[{}] {}", suite.name, stopwatch.line(line)));
         tally.take_line(&suite.name, line);
     })?;
     if code != 0 {

@@ -73,6 +73,10 @@ impl Tally {
         self.unfinished.push(format!("{suite}: {why}"));
     }
 
+    pub(super) fn has_failures(&self) -> bool {
+        self.failed > 0
+    }
+
     /// The tests that failed, by name, where nothing else did and they are at most `most`.
     pub(super) fn failed_tests(&self, suite: &str, most: usize) -> Option<Vec<String>> {
         let prefix = format!("{suite}: ");

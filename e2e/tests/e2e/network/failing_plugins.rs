@@ -71,7 +71,7 @@ async fn a_failure_half_way_is_told_in_the_plugins_words_and_undone() -> Result<
 
 #[tokio::test]
 async fn a_plugin_that_needs_long_is_waited_for_and_one_that_hangs_is_killed() -> Result<()> {
-    server::end("TERM")?;
+    server::end("TERM").await?;
     let config = "/run/e2e-patience.toml";
     std::fs::write(config, "[network.cni]\nadd_timeout_s = 20\n")?;
     let bridge = Bridge::to_be("e2e1");
@@ -97,7 +97,7 @@ async fn a_plugin_that_needs_long_is_waited_for_and_one_that_hangs_is_killed() -
     ensure!(left.is_err(), "its children are killed, too: {left:?}");
     before.are_all(NETWORK).await?;
 
-    server::end("TERM")?;
+    server::end("TERM").await?;
     drop(conflist);
     server::start()
 }
@@ -153,7 +153,7 @@ async fn what_a_server_was_killed_in_the_midst_of_is_undone_by_the_next() -> Res
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_ne!(Traces::take(NETWORK)?, before, "an address is given out");
-    server::end("KILL")?;
+    server::end("KILL").await?;
     call.await??;
     std::fs::remove_file(reached)?;
     // The network may be another one by then; its plugins are still needed.

@@ -76,7 +76,7 @@ async fn from_each_pod(webs: &mut [Web]) -> Result<()> {
 }
 
 async fn after_a_restart(webs: &[Web]) -> Result<()> {
-    server::end("KILL")?;
+    server::end("KILL").await?;
     server::start()?;
     let mut runtime = Runtime::connect(PATIENCE).await?;
     for web in webs {

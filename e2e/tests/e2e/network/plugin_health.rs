@@ -47,7 +47,7 @@ async fn plugins_are_asked_how_they_are_and_told_which_pods_there_are() -> Resul
 
     let web = Web::run(&mut runtime, "namespaced", &pod_config("kept")).await?;
     let _ = fs::remove_file(COLLECTED);
-    server::end("KILL")?;
+    server::end("KILL").await?;
     server::start()?;
     let mut runtime = Runtime::connect(PATIENCE).await?;
     let valid = collected().await?["cni.dev/valid-attachments"].clone();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::runtime::{Container, Pod, Runtime, Streams, container_config, pod_config};
+use e2e::runtime::{Container, Pod, Runtime, Streams, container_config};
 use e2e::spdy::{Connection, Frame};
 use k8s_cri::v1::ContainerState;
 
@@ -23,11 +23,11 @@ under_every_handler!(clients_come_and_go_and_a_slow_one_holds_nobody_up);
 
 async fn clients_come_and_go_and_a_slow_one_holds_nobody_up(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("attach")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     stdin_outlives_a_client(&mut pod).await?;
     stdin_once_ends_with_its_client(&mut pod).await?;
     a_slow_client_holds_nobody_up(&mut pod).await?;
-    pod.finish().await
+    pod.clear().await
 }
 
 async fn stdin_outlives_a_client(pod: &mut Pod) -> Result<()> {

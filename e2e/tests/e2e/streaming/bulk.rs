@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::process::{self, Process};
-use e2e::runtime::{Container, Runtime, Streams, container_config, pod_config};
+use e2e::runtime::{Container, Runtime, Streams, container_config};
 use e2e::spdy::{Connection, Frame};
 
 use super::PATIENCE;
@@ -27,7 +27,7 @@ under_every_handler!(much_output_arrives_whole_and_nobody_keeps_it);
 
 async fn much_output_arrives_whole_and_nobody_keeps_it(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("bulk")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut container = pod
         .start(&container_config("c", &["sleep", "100000"]))
         .await?;
@@ -44,7 +44,7 @@ async fn much_output_arrives_whole_and_nobody_keeps_it(handler: &str) -> Result<
         }
     }
     watched.check()?;
-    pod.finish().await
+    pod.clear().await
 }
 
 fn amount() -> u64 {

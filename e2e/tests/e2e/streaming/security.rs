@@ -1,7 +1,7 @@
 //! An exec'd process may do what its container may, and no more.
 
 use anyhow::Result;
-use e2e::runtime::{Runtime, Streams, container_config, pod_config};
+use e2e::runtime::{Runtime, Streams, container_config};
 use k8s_cri::v1::security_profile::ProfileType;
 use k8s_cri::v1::{Capability, ContainerConfig, Int64Value, SecurityProfile};
 
@@ -20,7 +20,7 @@ under_every_handler!(an_execd_process_is_as_restricted_as_the_first);
 
 async fn an_execd_process_is_as_restricted_as_the_first(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("restricted")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let mut container = pod.start(&restricted()).await?;
     for streams in [Streams::Output, Streams::Terminal] {
         let mut said = Vec::new();
@@ -37,7 +37,7 @@ async fn an_execd_process_is_as_restricted_as_the_first(handler: &str) -> Result
     let cgroup = container.output(&["cat", "/proc/self/cgroup"]).await?;
     let inside = cgroup.starts_with("0::/") && !cgroup.contains("..");
     assert!(inside, "in the container's cgroup or below: {cgroup}");
-    pod.finish().await
+    pod.clear().await
 }
 
 fn restricted() -> ContainerConfig {

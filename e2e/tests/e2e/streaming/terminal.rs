@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::runtime::{Runtime, SOCKET, container_config, pod_config};
+use e2e::runtime::{Runtime, SOCKET, container_config};
 use e2e::terminal::Terminal;
 
 use super::PATIENCE;
@@ -16,7 +16,7 @@ under_every_handler!(a_shell_at_a_terminal_is_as_good_as_one_here);
 
 async fn a_shell_at_a_terminal_is_as_good_as_one_here(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
-    let mut pod = runtime.run_pod(handler, &pod_config("terminal")).await?;
+    let mut pod = runtime.shared_pod(handler).await?;
     let container = pod
         .start(&container_config("c", &["sleep", "1000"]))
         .await?;
@@ -38,7 +38,7 @@ async fn a_shell_at_a_terminal_is_as_good_as_one_here(handler: &str) -> Result<(
     shell.type_in("(exit 7)\r\x04")?;
     shell.expect("exit code 7")?;
     assert!(!shell.end()?.success());
-    pod.finish().await
+    pod.clear().await
 }
 
 // What is typed is shown, too. So what is expected must not be a part of it.
