@@ -211,6 +211,7 @@ mod tests {
             mtu: 1500,
             up: false,
             loopback: false,
+            traffic: netlink::Traffic::default(),
         }
     }
 
