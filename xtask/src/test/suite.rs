@@ -99,7 +99,12 @@ impl Suite {
         self.wants_server
     }
 
-    /// Machines in a node take most of the time.
+    /// Machines in a node take most of the time, and a server's tests most of the rest.
+    fn is_long(&self) -> bool {
+        self.has_machines() && !self.name.starts_with("vmm ") || self.wants_server
+    }
+
+    /// It boots machines in its node.
     fn has_machines(&self) -> bool {
         self.arguments
             .iter()
@@ -159,7 +164,7 @@ fn file_name(path: &Path) -> String {
 /// Runs all suites to their end and adds their results up.
 pub(super) fn run_in_nodes(suites: &[Suite]) -> Tally {
     let mut longest_first: Vec<&Suite> = suites.iter().collect();
-    longest_first.sort_by_key(|suite| !suite.has_machines());
+    longest_first.sort_by_key(|suite| (!suite.is_long(), !suite.has_machines()));
     let queue = Mutex::new(VecDeque::from(longest_first));
     let next = || queue.lock().map_or(None, |mut queue| queue.pop_front());
     let mut products: Vec<Product> = suites.iter().flat_map(Suite::products).collect();

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::SERVE;
+use super::{LONG_SEGMENTS, SERVE, sysctl_path};
 use crate::debian::run;
 
 const MODULES: &str = "/usr/share/bulkhead/initramfs";
@@ -27,8 +27,9 @@ pub(super) fn initramfs(path: &Path) -> Result<PathBuf> {
             copy(&file, root)?;
         }
     }
-    fs::create_dir_all(root.join("tmp"))?;
-    fs::create_dir_all(root.join("bin"))?;
+    for dir in ["bin", "proc", "tmp"] {
+        fs::create_dir_all(root.join(dir))?;
+    }
     for applet in ["sh", "cat", "nc", "ip", "insmod", "mount"] {
         symlink("/usr/bin/busybox", root.join("bin").join(applet))?;
     }
@@ -45,11 +46,14 @@ pub(super) fn initramfs(path: &Path) -> Result<PathBuf> {
 }
 
 fn script() -> String {
+    let (sysctl, value) = LONG_SEGMENTS;
+    let sysctl = sysctl_path(sysctl);
     // The kernel found no console in the archive, so there is no input or output yet.
     format!(
         "#!/bin/sh\nexport PATH=/bin:/usr/bin\n\
-         mount -t devtmpfs dev /dev\nexec < /dev/null > /dev/console 2>&1\n\
+         mount -t devtmpfs dev /dev\nmount -t proc proc /proc\nexec < /dev/null > /dev/console 2>&1\n\
          while read -r module; do insmod $module; done < /modules/order\n\
+         echo {value} > {sysctl} || exit\n\
          ip link set lo up\nip link set eth0 up\nip address add ${ADDRESS} dev eth0\n{SERVE}\n"
     )
 }

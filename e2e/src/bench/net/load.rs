@@ -107,8 +107,7 @@ fn iperf(ip: IpAddr, further: Option<&str>) -> Result<f64> {
     let mut command = Command::new("iperf3");
     command.args(["--json", "--connect-timeout", "30000", "--time"]);
     command.arg(LASTS.as_secs().to_string());
-    // How long segments are is decided when a connection begins, by how soon it was answered: each one is a
-    // draw of lots in an emulated node.
+    // More than one, so that waiting for one window does not decide.
     command.args(["--parallel", "4"]);
     command.arg("--client").arg(ip.to_string()).args(further);
     let output = command.output().context("run iperf3")?;

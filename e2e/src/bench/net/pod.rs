@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 use k8s_cri::v1::PodSandboxStatusRequest;
 
-use super::SERVE;
+use super::{LONG_SEGMENTS, SERVE};
 use crate::bench::servers::Side;
 use crate::images::services::IPERF3;
 use crate::runtime::{self, container_config, pod_config, spec};
@@ -20,7 +20,10 @@ pub(super) struct Pod {
 impl Pod {
     pub(super) async fn run(side: &Side) -> Result<Self> {
         let mut runtime = side.runtime.clone();
-        let config = pod_config("bench-net");
+        let mut config = pod_config("bench-net");
+        let (name, value) = LONG_SEGMENTS;
+        let linux = config.linux.get_or_insert_default();
+        linux.sysctls.insert(name.to_owned(), value.to_owned());
         // As the kubelet does.
         std::fs::create_dir_all(&config.log_directory).context("make the log directory")?;
         let mut pod = runtime.run_pod(side.handler, &config).await?;
