@@ -34,7 +34,7 @@ use crate::sys::mount_attr::{MountAttr, Propagation, Reach};
 pub(crate) struct Tree {
     root: OwnedFd,
     /// Root directory of its devpts.
-    pub(crate) devpts: OwnedFd,
+    devpts: OwnedFd,
 }
 
 /// Builds the tree of `job`'s container. `shm` is a detached mount for its /dev/shm.
@@ -73,8 +73,8 @@ pub(crate) fn build(job: &InitJob, shm: OwnedFd) -> Result<Tree, MountError> {
 }
 
 impl Tree {
-    /// Makes the tree this process's root and lets go of everything else.
-    pub(crate) fn enter(&self) -> Result<(), MountError> {
+    /// Makes the tree this process's root and lets go of everything else but the root directory of its devpts.
+    pub(crate) fn enter(self) -> Result<OwnedFd, MountError> {
         let entered = || -> rustix::io::Result<()> {
             fchdir(&self.root)?;
             // Both names mean the new root: the old one ends up on top of it and is taken off at once,
@@ -83,7 +83,8 @@ impl Tree {
             unmount(".", UnmountFlags::DETACH)?;
             rustix::process::chdir("/")
         };
-        entered().map_err(MountError::Pivot)
+        entered().map_err(MountError::Pivot)?;
+        Ok(self.devpts)
     }
 }
 

@@ -4,7 +4,7 @@
 //! The order is the kernel's. A filter that does not rule out new privileges needs CAP_SYS_ADMIN, so it
 //! comes before capabilities go; otherwise it comes last, so that it need not allow what we still do.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use agent_api::v1;
 use rustix::fs::{Mode, OFlags};
@@ -19,7 +19,7 @@ use super::streams::Stdio;
 use super::{Error, tell};
 use crate::container::lsm::Labels;
 use crate::container::{capabilities, rlimits};
-use crate::sys::exec::close_others_on_exec;
+use crate::sys::exec::close_all_but;
 use crate::sys::seccomp::Filter;
 use crate::sys::signals;
 
@@ -46,6 +46,12 @@ impl Become<'_> {
         rlimits::set_all(&process.rlimits)?;
         let terminal = self.stdio.set_up(self.identity.uid)?;
         self.labels.set()?;
+        let handed = [(Role::Terminal, &terminal), (Role::Devpts, &self.devpts)];
+        let handed: Vec<_> = handed
+            .iter()
+            .filter_map(|(role, fd)| Some((*role, fd.as_ref()?.as_fd())))
+            .collect();
+        close_others(agent, &handed)?;
         let entered = enter_cwd(process);
         if let Some(filter) = filter.as_ref().filter(|_| !process.no_new_privileges) {
             filter.install().map_err(Error::Seccomp)?;
@@ -61,16 +67,9 @@ impl Become<'_> {
         entered.or_else(|_| enter_cwd(process))?;
         stay_inside()?;
         let path = program.find()?;
-
-        let handed = [(Role::Terminal, &terminal), (Role::Devpts, &self.devpts)];
-        let handed: Vec<_> = handed
-            .iter()
-            .filter_map(|(role, fd)| Some((*role, fd.as_ref()?.as_fd())))
-            .collect();
         tell(agent, Told::Ready(self.identity), &handed)?;
         wait_for_start(agent).map_err(Error::Tell)?;
 
-        close_others_on_exec().map_err(|e| Error::Stdio("descriptors", e))?;
         signals::reset();
         umask(Mode::from_raw_mode(0o022));
         if process.no_new_privileges {
@@ -81,6 +80,15 @@ impl Become<'_> {
         }
         Err(program.execute(&path))
     }
+}
+
+/// A path may name a descriptor, and where one is open on a directory of the host, the path leads there
+/// (CVE-2024-21626). The kernel follows the program's path, and its interpreter's, before it closes what is to
+/// be closed at execve, so that comes too late.
+fn close_others(agent: &OwnedFd, handed: &[(Role, BorrowedFd<'_>)]) -> Result<(), Error> {
+    let handed = handed.iter().map(|(_, fd)| *fd);
+    let kept: Vec<_> = handed.chain([agent.as_fd()]).collect();
+    close_all_but(&kept).map_err(|e| Error::Stdio("descriptors", e))
 }
 
 /// Set while the host's /proc is in sight and we may still lower it.

@@ -73,6 +73,8 @@ fn child(job: &ExecJob, mut fds: Fds, agent: &OwnedFd) -> Result<(), Error> {
     } else {
         Stdio::streams(&mut fds)
     };
+    // Nothing of the host's stays open for the program to find.
+    drop(fds);
     Become {
         process,
         identity,

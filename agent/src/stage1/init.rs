@@ -48,8 +48,7 @@ fn child(job: &InitJob, mut fds: Fds, agent: &OwnedFd) -> Result<(), Error> {
     let labels = Labels::open(process)?;
     super::r#become::set_oom_score(process)?;
     let shm = namespaces::shm(&fds, job.host_ipc)?;
-    let tree = mounts::build(job, shm)?;
-    tree.enter()?;
+    let devpts = mounts::build(job, shm)?.enter()?;
 
     let root = rustix::fs::open(
         "/",
@@ -65,20 +64,20 @@ fn child(job: &InitJob, mut fds: Fds, agent: &OwnedFd) -> Result<(), Error> {
         Root::at(root.as_fd()),
     )?;
     let stdio = if process.terminal {
-        let terminal = Terminal::open(tree.devpts.as_fd(), process.width, process.height)?;
-        mounts::bind_console(Root::at(root.as_fd()), &tree.devpts, &terminal)?;
+        let terminal = Terminal::open(devpts.as_fd(), process.width, process.height)?;
+        mounts::bind_console(Root::at(root.as_fd()), &devpts, &terminal)?;
         Stdio::Terminal(terminal)
     } else {
         Stdio::streams(&mut fds)
     };
-    drop(root);
-    let devpts = Some(tree.devpts);
+    // Nothing of the host's stays open for the program to find.
+    drop((root, fds));
     Become {
         process,
         identity,
         stdio,
         labels,
-        devpts,
+        devpts: Some(devpts),
     }
     .run(agent)
 }

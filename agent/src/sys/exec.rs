@@ -4,7 +4,7 @@
     reason = "no safe binding of execve and close_range exists"
 )]
 // UNSAFETY: execve takes arrays of C strings, and closing all descriptors pulls them away from whoever
-// thinks to own them, which is why only marking them close-on-exec is offered.
+// thinks to own them, which only a process can afford that does nothing else any more.
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -41,18 +41,29 @@ pub(crate) fn execve_fd(file: BorrowedFd<'_>, args: &[CString], env: &[CString])
     failure(returned)
 }
 
-/// Marks every descriptor above stderr close-on-exec.
-pub(crate) fn close_others_on_exec() -> rustix::io::Result<()> {
-    // SAFETY: marking takes no descriptor away from its owner.
-    checked(unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3u32,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    })
-    .map(drop)
+/// Closes every descriptor above stderr that is not one of `kept`.
+///
+/// Nobody may use an owner of any other afterwards; that they are closed a second time when such an owner is
+/// dropped does no harm in a process that is about to execute or to end.
+pub(crate) fn close_all_but(kept: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+    let mut kept: Vec<u32> = kept
+        .iter()
+        .map(|fd| fd.as_raw_fd().unsigned_abs())
+        .collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if first < fd {
+            close_range(first, fd - 1)?;
+        }
+        first = first.max(fd + 1);
+    }
+    close_range(first, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> rustix::io::Result<()> {
+    // SAFETY: the one caller's contract is that nobody uses what is closed.
+    checked(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {

@@ -3,7 +3,7 @@
 use agent_api::v1;
 use tonic::Code;
 
-use crate::fixture::{Pod, process};
+use crate::fixture::{Pod, exec, process};
 
 const NET_ADMIN: u64 = 1 << 12;
 const NET_RAW: u64 = 1 << 13;
@@ -223,6 +223,59 @@ async fn nothing_of_the_host_is_open_in_a_container() {
         pod.exec_output("c2", "ls /proc/self/fd").await,
         "0\n1\n2\n3\n"
     );
+    pod.finish().await;
+}
+
+/// Ways out by a descriptor that is open while the program is looked for (CVE-2024-21626): into the agent's
+/// cgroup, and up to the host's root. What is there is no program, and is refused as such where it is seen.
+fn ways_out() -> impl Iterator<Item = String> {
+    (3..24).flat_map(|fd| {
+        let up = "../".repeat(12);
+        [
+            format!("/proc/self/fd/{fd}/cgroup.procs"),
+            format!("/proc/self/fd/{fd}/{up}etc/debian_version"),
+        ]
+    })
+}
+
+#[track_caller]
+fn assert_unseen(way: &str, error: agent_api::client::Error) {
+    let words = error.words().unwrap();
+    assert!(!words.contains("permission denied"), "{way}: {words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_descriptor_leads_a_program_out_of_its_container() {
+    let pod = Pod::new().await;
+    assert!(std::path::Path::new("/etc/debian_version").exists());
+    pod.start(pod.shell("c1", "sleep 600")).await;
+    for way in ways_out() {
+        let created = pod
+            .client
+            .create_container(pod.container("c2", &[&way]))
+            .await;
+        assert_unseen(&way, created.unwrap_err());
+        let Err(error) = pod.client.exec(exec("c1", &[&way])).await else {
+            panic!("{way} was executed");
+        };
+        assert_unseen(&way, error);
+    }
+    // The kernel looks up a script's interpreter by itself, after all else.
+    let scripts = (3..24).map(|fd| format!("/proc/self/fd/{fd}/cgroup.procs"));
+    for (number, way) in scripts.enumerate() {
+        let id = format!("s{number}");
+        let mut request = pod.container(&id, &["/script"]);
+        request.files = vec![v1::File {
+            path: "/script".into(),
+            content: format!("#!{way}\n").into_bytes(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        }];
+        pod.client.create_container(request).await.unwrap();
+        let error = pod.client.start_container(&id).await.unwrap_err();
+        assert_unseen(&way, error);
+    }
     pod.finish().await;
 }
 
