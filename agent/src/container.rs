@@ -36,6 +36,7 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::log::Log;
 use crate::spawn::Gate;
+use crate::spawn::SpawnError;
 use crate::stage1::spec::Identity;
 use crate::stats::DiskCount;
 use crate::stdio::End;
@@ -124,9 +125,18 @@ impl Container {
             .lock()
             .take()
             .expect("a container is started once");
-        gate.open().await.map_err(|source| Error::Start {
-            id: self.id.clone(),
-            source,
+        gate.open().await.map_err(|source| {
+            // One that did not tell how it failed may be slow, and must not begin after it was said not to.
+            if !matches!(source, SpawnError::Failed { .. })
+                && let Err(error) = self.cgroup.kill()
+            {
+                let error = crate::chain(&error);
+                tracing::warn!(container_id = %self.id, error, "a container that did not start can't be killed");
+            }
+            Error::Start {
+                id: self.id.clone(),
+                source,
+            }
         })
     }
 

@@ -1,7 +1,7 @@
 //! Where a container's output is kept: a file on the host, or the VMM that writes one for a guest.
 
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use cri_log::ContainerLog;
@@ -127,11 +127,7 @@ fn open(path: &Path) -> Result<File, LogError> {
                 .mode(0o755)
                 .create(directory)?;
         }
-        File::options()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(path)
+        cri_log::open(path)
     };
     opened().map_err(|source| LogError::Open {
         path: path.to_owned(),

@@ -6,10 +6,12 @@
 //! with no newline where the container wrote none.
 
 mod container_log;
+mod file;
 mod lines;
 mod timestamp;
 
 pub use container_log::{ContainerLog, Dropped};
+pub use file::open;
 pub use lines::MAX_LINE;
 
 /// Which of a container's two outputs. A terminal is all stdout.

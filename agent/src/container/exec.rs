@@ -17,6 +17,9 @@ use crate::spawn;
 use crate::stage1::spec::{ExecJob, Job, Role};
 use crate::stdio::{End, input_pipe, output_pipe};
 
+/// What programs on a terminal want to know, and what only its user could: what most terminals can do.
+const TERM: &[u8] = b"TERM=xterm";
+
 /// How long killed processes may take to be gone.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -165,6 +168,9 @@ fn alike(first: &v1::Process, wanted: v1::Process) -> v1::Process {
     };
     let mut env = first.env.clone();
     env.extend(wanted.env);
+    if wanted.terminal && !env.iter().any(|variable| variable.starts_with(b"TERM=")) {
+        env.push(TERM.to_vec());
+    }
     v1::Process {
         args: wanted.args,
         env,
@@ -251,5 +257,19 @@ mod tests {
             ..first.clone()
         };
         assert_eq!(alike(&first, wanted), expected);
+    }
+
+    #[test]
+    fn on_a_terminal_there_is_a_term_unless_it_was_given() {
+        let env = |given: &[u8]| {
+            let wanted = v1::Process {
+                env: vec![given.to_vec()],
+                terminal: true,
+                ..v1::Process::default()
+            };
+            alike(&v1::Process::default(), wanted).env
+        };
+        assert_eq!(env(b"A=1"), [b"A=1".to_vec(), TERM.to_vec()]);
+        assert_eq!(env(b"TERM=vt100"), [b"TERM=vt100".to_vec()]);
     }
 }

@@ -1,8 +1,6 @@
 //! Putting a container into a machine, and taking it out again.
 
-use std::fs::OpenOptions;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -182,11 +180,7 @@ impl Shared {
     /// Hands the VMM a freshly opened log file; without a path the output goes nowhere.
     pub(super) async fn open_log(&self, id: &ContainerId, path: Option<&Path>) -> Result<()> {
         let Some(path) = path else { return Ok(()) };
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o640)
-            .open(path)
+        let file = cri_log::open(path)
             .map_err(|e| Error::io(format!("open log {}", path.display()), e))?;
         let request = Request::OpenLog {
             container: id.0.clone(),
