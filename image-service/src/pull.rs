@@ -40,9 +40,10 @@ pub(crate) struct Puller {
     keep_unfinished: Duration,
     /// Bounds the conversions, and with them threads, memory and downloads, over all pulls.
     layer_slots: Semaphore,
-    /// By registry, so that nobody waits for another's, and manifest or index.
-    running_images: InFlight<(String, Digest), Prepared>,
-    /// By registry and layer.
+    /// By `repository@digest` of the manifest or index, because one repository proves nothing about
+    /// another.
+    running_images: InFlight<String, Prepared>,
+    /// By registry, so that nobody waits for another's, and layer.
     running_layers: InFlight<(String, LayerSpec), ()>,
 }
 
@@ -103,11 +104,14 @@ impl Puller {
     ) -> Result<(ImageId, Digest), Arc<PullCause>> {
         let reference = Reference::parse(reference).map_err(PullCause::from)?;
         let job = self.job(reference.clone(), auth).await?;
-        // Asking proves that these credentials may have the image, even if it is here already.
-        let resolved = job
-            .session
-            .resolve(|digest| self.store.find_manifest(digest).is_some())
-            .await;
+        // Asking proves that these credentials may have the image, even if it is here already: if
+        // it came from this repository. Any other has to show manifest and configuration itself,
+        // because whoever knows a digest can claim it.
+        let known = |digest: &Digest| {
+            let repo_digest = reference.with_digest(*digest);
+            self.store.find_repo_digest(&repo_digest).is_some()
+        };
+        let resolved = job.session.resolve(known).await;
         let resolved = resolved.map_err(PullCause::Resolve)?;
         let digest = resolved.digest;
         if let Some(id) = self.name_known(&reference, digest).await? {
@@ -120,7 +124,7 @@ impl Puller {
         };
         let prepared = self
             .running_images
-            .join((job.registry(), digest), begin)
+            .join(reference.with_digest(digest), begin)
             .await?;
         let id = prepared.id;
         let store = self.store.clone();
@@ -143,7 +147,7 @@ impl Puller {
         }))
     }
 
-    /// Adds the name to an image that is here already.
+    /// Adds the name to an image that is here already, from the same repository.
     async fn name_known(
         &self,
         reference: &Reference,
@@ -151,7 +155,7 @@ impl Puller {
     ) -> Result<Option<ImageId>, PullCause> {
         let (store, reference) = (self.store.clone(), reference.clone());
         blocking(move || {
-            let Some(id) = store.find_manifest(&digest) else {
+            let Some(id) = store.find_repo_digest(&reference.with_digest(digest)) else {
                 return Ok(None);
             };
             Ok(store.name_image(&id, &reference, digest)?.then_some(id))

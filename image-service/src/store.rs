@@ -34,7 +34,6 @@ pub(crate) use paths::Paths;
 pub(crate) use saved::{BlobKey, BlobKind, Hold, SavedImage};
 pub(crate) use state::Pinned;
 
-use crate::digest::Digest;
 use crate::image::{FsUsage, Image, ImageId};
 use db::Db;
 use state::State;
@@ -78,12 +77,13 @@ impl Store {
             .map(|entry| entry.image.clone())
     }
 
-    /// The image that this manifest or index led to, if none of its blobs has been damaged since.
-    pub(crate) fn find_manifest(&self, digest: &Digest) -> Option<ImageId> {
+    /// The image that this manifest or index, `repository@digest`, led to, if none of its blobs has
+    /// been damaged since.
+    pub(crate) fn find_repo_digest(&self, repo_digest: &str) -> Option<ImageId> {
         let saved = self
             .state
             .read()
-            .find_manifest(digest)
+            .find_repo_digest(repo_digest)
             .map(|entry| entry.saved.clone())?;
         saved
             .blobs()
