@@ -5,17 +5,18 @@ mod error;
 mod in_flight;
 mod layer;
 mod prepare;
+mod slots;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 pub use error::{PullCause, PullError};
 use in_flight::InFlight;
 use layer::LayerSpec;
+use slots::{OwnSlot, Slots};
 
 use crate::auth::Auth;
 use crate::blocking::blocking;
@@ -38,8 +39,7 @@ pub(crate) struct Puller {
     min_free_bytes: u64,
     max_layer_bytes: u64,
     keep_unfinished: Duration,
-    /// Bounds the conversions, and with them threads, memory and downloads, over all pulls.
-    layer_slots: Semaphore,
+    slots: Slots,
     /// By `repository@digest` of the manifest or index, because one repository proves nothing about
     /// another.
     running_images: InFlight<String, Prepared>,
@@ -47,11 +47,11 @@ pub(crate) struct Puller {
     running_layers: InFlight<(String, LayerSpec), ()>,
 }
 
-/// One pull: its conversation with the registry, and a slot for a layer that nobody can take from
-/// it. A registry that trickles would otherwise fill all slots and hold up everybody's pulls.
+/// One pull: its conversation with the registry, and a slot for a layer beyond those that all share.
+/// A registry that trickles would otherwise fill all slots and hold up everybody's pulls.
 struct Job {
     session: Session,
-    own_slot: Semaphore,
+    own_slot: OwnSlot,
 }
 
 impl Job {
@@ -70,7 +70,7 @@ impl Puller {
             min_free_bytes: config.min_free_mib.saturating_mul(MIB),
             max_layer_bytes: config.max_layer_mib.saturating_mul(MIB),
             keep_unfinished: config.keep_unfinished(),
-            layer_slots: Semaphore::new(config.layers_at_once),
+            slots: Slots::new(config.layers_at_once),
             running_images: InFlight::default(),
             running_layers: InFlight::default(),
         }
@@ -143,7 +143,7 @@ impl Puller {
             blocking(move || Ok::<_, PullCause>(registry.session(reference, auth.as_ref())?));
         Ok(Arc::new(Job {
             session: session.await?,
-            own_slot: Semaphore::new(1),
+            own_slot: OwnSlot::default(),
         }))
     }
 
