@@ -35,7 +35,7 @@ pub struct Config {
     pub min_free_mib: u64,
     /// Largest uncompressed layer that is accepted.
     pub max_layer_mib: u64,
-    /// How long layers of a failed pull are kept for the next try.
+    /// How long layers of a failed pull are kept for the next try, unless a pull lacks space.
     pub keep_unfinished_seconds: u64,
     /// Names of images that the kubelet must never remove, with `*` for any text, such as
     /// `registry.example/base/*`.

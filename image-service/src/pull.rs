@@ -22,6 +22,7 @@ use crate::auth::Auth;
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::digest::Digest;
+use crate::error::ErrorKind;
 use crate::image::ImageId;
 use crate::platform::Runnable;
 use crate::reference::Reference;
@@ -85,7 +86,11 @@ impl Puller {
         let began = Instant::now();
         let pulled = self.try_pull(reference, auth).await;
         let store = self.store.clone();
-        let keep = self.keep_unfinished;
+        let keep = match &pulled {
+            // Nobody but us can free what failed pulls left, and the next try may need the room.
+            Err(cause) if cause.kind() == ErrorKind::NoSpace => Duration::ZERO,
+            _ => self.keep_unfinished,
+        };
         if let Err(error) = blocking(move || store.sweep(keep)).await {
             warn!(%error, "leftovers of failed pulls can't be removed");
         }

@@ -533,3 +533,23 @@ async fn layers_of_a_failed_pull_wait_for_the_next_try() {
     let first = layers[0].digest().to_string();
     assert_eq!(registry.count(|seen| seen.path.ends_with(&first)), 0);
 }
+
+#[tokio::test]
+async fn layers_of_a_failed_pull_make_room_where_there_is_none() {
+    let layers = ["a", "b"].map(|name| Layer::new(&[(name, b"x")], Compression::Gzip));
+    let image = TestImage::new(layers.to_vec());
+    let (mut node, registry, name) = serving(&image).await;
+    node.config.layers_per_pull = 1;
+    let fail = layers[1].digest().to_string();
+    registry.rule(move |seen| seen.path.ends_with(&fail).then(|| Reply::new(500)));
+    let images = node.open().await;
+    images.pull(&name, None).await.unwrap_err();
+    assert_eq!(node.files().len(), 2, "a layer and its sidecar");
+    drop(images);
+
+    node.config.min_free_mib = u64::MAX >> 20;
+    let images = node.open().await;
+    let error = images.pull(&name, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    assert_eq!(node.files(), Vec::<std::path::PathBuf>::new());
+}
