@@ -18,8 +18,10 @@ pub struct Config {
     pub hosts_dirs: Vec<PathBuf>,
     /// Layers of one pull downloaded and converted at the same time.
     pub layers_per_pull: usize,
-    /// Layers downloaded and converted at the same time over all pulls. Each pull may work on one
-    /// layer beyond that, so that no registry that trickles holds up the pulls from others.
+    /// Layers downloaded and converted at the same time over all pulls. Up to 8 pulls may work on
+    /// one layer each beyond that, so that no registry that trickles holds up the pulls from others.
+    /// This bounds memory: a hostile layer may take 256 MiB for its names and 128 MiB for its
+    /// decompression. Images are merged from their layers one at a time.
     pub layers_at_once: usize,
     /// A registry that sends less than `stall_min_bytes` in so many seconds is given up on. Time
     /// in which the node itself was busy does not count.
@@ -33,7 +35,7 @@ pub struct Config {
     pub min_free_mib: u64,
     /// Largest uncompressed layer that is accepted.
     pub max_layer_mib: u64,
-    /// How long layers of a failed pull are kept for the next try.
+    /// How long layers of a failed pull are kept for the next try, unless a pull lacks space.
     pub keep_unfinished_seconds: u64,
     /// Names of images that the kubelet must never remove, with `*` for any text, such as
     /// `registry.example/base/*`.
@@ -105,10 +107,10 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const GOOD: &str = r#"
+    pub(crate) const GOOD: &str = r#"
         root_dir = "/var/lib/bulkhead/images"
         run_dir = "/run/bulkhead/images"
         hosts_dirs = ["/etc/bulkhead/certs.d"]

@@ -5,22 +5,24 @@ mod error;
 mod in_flight;
 mod layer;
 mod prepare;
+mod slots;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 pub use error::{PullCause, PullError};
 use in_flight::InFlight;
 use layer::LayerSpec;
+use slots::{OwnSlot, Slots};
 
 use crate::auth::Auth;
 use crate::blocking::blocking;
 use crate::config::Config;
 use crate::digest::Digest;
+use crate::error::ErrorKind;
 use crate::image::ImageId;
 use crate::platform::Runnable;
 use crate::reference::Reference;
@@ -38,19 +40,19 @@ pub(crate) struct Puller {
     min_free_bytes: u64,
     max_layer_bytes: u64,
     keep_unfinished: Duration,
-    /// Bounds the conversions, and with them threads, memory and downloads, over all pulls.
-    layer_slots: Semaphore,
-    /// By registry, so that nobody waits for another's, and manifest or index.
-    running_images: InFlight<(String, Digest), Prepared>,
-    /// By registry and layer.
+    slots: Slots,
+    /// By `repository@digest` of the manifest or index, because one repository proves nothing about
+    /// another.
+    running_images: InFlight<String, Prepared>,
+    /// By registry, so that nobody waits for another's, and layer.
     running_layers: InFlight<(String, LayerSpec), ()>,
 }
 
-/// One pull: its conversation with the registry, and a slot for a layer that nobody can take from
-/// it. A registry that trickles would otherwise fill all slots and hold up everybody's pulls.
+/// One pull: its conversation with the registry, and a slot for a layer beyond those that all share.
+/// A registry that trickles would otherwise fill all slots and hold up everybody's pulls.
 struct Job {
     session: Session,
-    own_slot: Semaphore,
+    own_slot: OwnSlot,
 }
 
 impl Job {
@@ -69,7 +71,7 @@ impl Puller {
             min_free_bytes: config.min_free_mib.saturating_mul(MIB),
             max_layer_bytes: config.max_layer_mib.saturating_mul(MIB),
             keep_unfinished: config.keep_unfinished(),
-            layer_slots: Semaphore::new(config.layers_at_once),
+            slots: Slots::new(config.layers_at_once),
             running_images: InFlight::default(),
             running_layers: InFlight::default(),
         }
@@ -84,7 +86,11 @@ impl Puller {
         let began = Instant::now();
         let pulled = self.try_pull(reference, auth).await;
         let store = self.store.clone();
-        let keep = self.keep_unfinished;
+        let keep = match &pulled {
+            // Nobody but us can free what failed pulls left, and the next try may need the room.
+            Err(cause) if cause.kind() == ErrorKind::NoSpace => Duration::ZERO,
+            _ => self.keep_unfinished,
+        };
         if let Err(error) = blocking(move || store.sweep(keep)).await {
             warn!(%error, "leftovers of failed pulls can't be removed");
         }
@@ -103,11 +109,14 @@ impl Puller {
     ) -> Result<(ImageId, Digest), Arc<PullCause>> {
         let reference = Reference::parse(reference).map_err(PullCause::from)?;
         let job = self.job(reference.clone(), auth).await?;
-        // Asking proves that these credentials may have the image, even if it is here already.
-        let resolved = job
-            .session
-            .resolve(|digest| self.store.find_manifest(digest).is_some())
-            .await;
+        // Asking proves that these credentials may have the image, even if it is here already: if
+        // it came from this repository. Any other has to show manifest and configuration itself,
+        // because whoever knows a digest can claim it.
+        let known = |digest: &Digest| {
+            let repo_digest = reference.with_digest(*digest);
+            self.store.find_repo_digest(&repo_digest).is_some()
+        };
+        let resolved = job.session.resolve(known).await;
         let resolved = resolved.map_err(PullCause::Resolve)?;
         let digest = resolved.digest;
         if let Some(id) = self.name_known(&reference, digest).await? {
@@ -120,7 +129,7 @@ impl Puller {
         };
         let prepared = self
             .running_images
-            .join((job.registry(), digest), begin)
+            .join(reference.with_digest(digest), begin)
             .await?;
         let id = prepared.id;
         let store = self.store.clone();
@@ -139,11 +148,11 @@ impl Puller {
             blocking(move || Ok::<_, PullCause>(registry.session(reference, auth.as_ref())?));
         Ok(Arc::new(Job {
             session: session.await?,
-            own_slot: Semaphore::new(1),
+            own_slot: OwnSlot::default(),
         }))
     }
 
-    /// Adds the name to an image that is here already.
+    /// Adds the name to an image that is here already, from the same repository.
     async fn name_known(
         &self,
         reference: &Reference,
@@ -151,7 +160,7 @@ impl Puller {
     ) -> Result<Option<ImageId>, PullCause> {
         let (store, reference) = (self.store.clone(), reference.clone());
         blocking(move || {
-            let Some(id) = store.find_manifest(&digest) else {
+            let Some(id) = store.find_repo_digest(&reference.with_digest(digest)) else {
                 return Ok(None);
             };
             Ok(store.name_image(&id, &reference, digest)?.then_some(id))

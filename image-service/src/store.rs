@@ -21,6 +21,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use erofs_image::CONVERTER_VERSION;
 use parking_lot::{Mutex, RwLock};
 
 pub use db::DbError;
@@ -34,7 +35,6 @@ pub(crate) use paths::Paths;
 pub(crate) use saved::{BlobKey, BlobKind, Hold, SavedImage};
 pub(crate) use state::Pinned;
 
-use crate::digest::Digest;
 use crate::image::{FsUsage, Image, ImageId};
 use db::Db;
 use state::State;
@@ -78,18 +78,16 @@ impl Store {
             .map(|entry| entry.image.clone())
     }
 
-    /// The image that this manifest or index led to, if none of its blobs has been damaged since.
-    pub(crate) fn find_manifest(&self, digest: &Digest) -> Option<ImageId> {
+    /// The image that this manifest or index, `repository@digest`, led to, if a pull would bring the
+    /// same again: none of its blobs has been damaged since, and our own converter wrote them.
+    pub(crate) fn find_repo_digest(&self, repo_digest: &str) -> Option<ImageId> {
         let saved = self
             .state
             .read()
-            .find_manifest(digest)
+            .find_repo_digest(repo_digest)
             .map(|entry| entry.saved.clone())?;
-        saved
-            .blobs()
-            .iter()
-            .all(|key| self.has_blob(key))
-            .then_some(saved.id)
+        let whole = saved.blobs().iter().all(|key| self.has_blob(key));
+        (whole && saved.converter == CONVERTER_VERSION).then_some(saved.id)
     }
 
     /// Whether the blob is there in full. A stat tells, because a blob gets its name only when it

@@ -10,6 +10,7 @@ mod entry;
 mod error;
 mod name;
 mod pax;
+mod resolve;
 mod settle;
 mod unpack;
 mod window;

@@ -55,4 +55,4 @@ pub use read_at::ReadAt;
 pub const BLOCK_SIZE: u64 = 4096;
 
 /// Changes whenever the same tar would become different bytes; kept in every blob and in its sidecar.
-pub const CONVERTER_VERSION: u32 = 1;
+pub const CONVERTER_VERSION: u32 = 2;

@@ -66,6 +66,10 @@ pub enum MergeError {
     Write(#[source] std::io::Error),
 }
 
+/// How many times `max_entries` all layers together may have: what upper layers replace costs time
+/// too, and a layer may be in an image as often as there may be layers.
+const MAX_TURNOVER: u64 = 4;
+
 /// Merges `layers`, bottom first, and writes the merged image to `out`, which must be empty.
 ///
 /// The layers are only read. What is written depends on them and on `options` alone.
@@ -79,6 +83,7 @@ pub fn merge<S: ReadAt>(
     let mut sum = overlay::empty();
     let mut compactor = Compactor::default();
     let mut blocks = Vec::new();
+    let mut files = 0;
     for (index, layer) in layers.iter().enumerate() {
         let loaded =
             load::load_layer(layer, index, limits).map_err(|source| MergeError::Layer {
@@ -86,6 +91,9 @@ pub fn merge<S: ReadAt>(
                 source,
             })?;
         blocks.push(loaded.blocks);
+        files += loaded.tree.len() as u64;
+        let max_files = limits.max_entries.saturating_mul(MAX_TURNOVER);
+        LimitExceeded::check("files in all layers", files, max_files)?;
         overlay::lay_over(&mut sum, loaded.tree, index)?;
         sum = compactor.after_layer(sum, limits)?;
     }

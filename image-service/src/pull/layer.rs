@@ -8,6 +8,7 @@ use tracing::info;
 
 use super::convert::{ConvertError, Expected, Feed, convert};
 use super::error::PullCause;
+use super::slots::Slot;
 use super::{Job, Puller};
 use crate::blocking::{CutShort, blocking};
 use crate::digest::Digest;
@@ -53,12 +54,7 @@ impl Puller {
         layer: LayerSpec,
     ) -> Result<(), PullCause> {
         let session = &job.session;
-        let slot = tokio::select! {
-            biased;
-            own = job.own_slot.acquire() => own,
-            shared = self.layer_slots.acquire() => shared,
-        };
-        let _slot = slot.map_err(|_| CutShort)?;
+        let slot = self.slots.layer(&job.own_slot).await?;
         // Another pull may have brought it while we waited.
         if self.store.has_blob(&layer.key()) {
             return Ok(());
@@ -71,7 +67,7 @@ impl Puller {
         let mut distrusted = Vec::new();
         loop {
             let mut stream = session.blob(layer.blob, &distrusted);
-            let Err(cause) = self.try_layer(&mut stream, layer).await? else {
+            let Err(cause) = self.try_layer(&mut stream, layer, &slot).await? else {
                 break;
             };
             // Whoever sent this may be broken, and others not.
@@ -91,6 +87,7 @@ impl Puller {
         &self,
         stream: &mut BlobStream<'_>,
         layer: LayerSpec,
+        slot: &Slot,
     ) -> Result<Result<(), PullCause>, PullCause> {
         let (store, min_free_bytes) = (self.store.clone(), self.min_free_bytes);
         let size = layer.blob.size;
@@ -101,7 +98,12 @@ impl Puller {
             max_bytes: self.max_layer_bytes,
         };
         let (sender, receiver) = channel(QUEUE_CHUNKS);
-        let conversion = tokio::task::spawn_blocking(move || convert(receiver, ingest, &expected));
+        let slot = slot.clone();
+        let conversion = tokio::task::spawn_blocking(move || {
+            // Also when nobody waits any more: the memory is in use until the end.
+            let _slot = slot;
+            convert(receiver, ingest, &expected)
+        });
         let fed = feed(stream, sender).await;
         let converted = conversion.await.map_err(|_| CutShort)?;
         let digest = layer.blob.digest;

@@ -34,6 +34,9 @@ pub enum TlsError {
     /// A file named in `hosts.toml` is no PEM of the right kind.
     #[error("read PEM")]
     Pem(#[from] pem::Error),
+    /// A file named as `ca` in `hosts.toml` has something else in it, such as a key or DER.
+    #[error("a ca file has no certificate in PEM")]
+    NoAuthority,
     /// Certificate and key don't fit, or aren't supported.
     #[error("set up TLS")]
     Config(#[from] rustls::Error),
@@ -68,8 +71,13 @@ fn roots(spec: &TlsSpec) -> Result<RootCertStore, TlsError> {
     // A node may carry roots that rustls does not like; the others still count.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for ca in &spec.ca {
+        let known = roots.len();
         for certificate in CertificateDer::pem_slice_iter(ca) {
             roots.add(certificate?)?;
+        }
+        // The parser skips what it doesn't know, and each pull would fail with an unknown issuer.
+        if roots.len() == known {
+            return Err(TlsError::NoAuthority);
         }
     }
     Ok(roots)

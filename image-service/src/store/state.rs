@@ -90,16 +90,10 @@ impl State {
         found.next().is_none().then_some(first)
     }
 
-    /// The image that was pulled by this digest of a manifest or index, under whatever name.
-    pub(super) fn find_manifest(&self, digest: &Digest) -> Option<&Entry> {
-        let suffix = format!("@{digest}");
-        self.visible().find(|entry| {
-            entry
-                .saved
-                .repo_digests
-                .iter()
-                .any(|d| d.ends_with(&suffix))
-        })
+    /// The image that was pulled from this repository by this digest of a manifest or index.
+    pub(super) fn find_repo_digest(&self, repo_digest: &str) -> Option<&Entry> {
+        self.visible()
+            .find(|entry| entry.saved.repo_digests.contains(repo_digest))
     }
 
     pub(super) fn is_held(&self, image: &ImageId) -> bool {

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::configuration::parse_config;
+use crate::digest::Digest;
 use crate::platform::Runnable;
 use crate::reference::Reference;
 
@@ -25,7 +26,7 @@ fn key(kind: BlobKind, content: &str) -> BlobKey {
     BlobKey {
         kind,
         digest: Digest::of(content.as_bytes()),
-        converter: 1,
+        converter: CONVERTER_VERSION,
     }
 }
 
@@ -55,7 +56,7 @@ fn put_image(store: &Arc<Store>, layers: &[&str], name: &str) -> ImageId {
         id,
         configuration,
         chain_id,
-        converter: 1,
+        converter: CONVERTER_VERSION,
         _lease: lease,
     };
     let reference = Reference::parse(name).unwrap();
@@ -252,6 +253,49 @@ fn lost_sidecars_are_written_again() {
 }
 
 #[test]
+fn an_image_of_an_older_converter_is_kept_until_it_is_pulled_again() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path());
+    let id = put_image(&store, &["base", "one"], "r.example/app:1");
+    let current = files(&store);
+    let repo_digest = store.list()[0].repo_digests.first().unwrap().clone();
+    assert_eq!(store.find_repo_digest(&repo_digest), Some(id));
+    drop(store);
+    age(directory.path());
+    let store = open(directory.path());
+    assert_ne!(files(&store), current);
+    assert!(store.find("r.example/app:1").is_some());
+    assert_eq!(store.find_repo_digest(&repo_digest), None);
+    put_image(&store, &["base", "one"], "r.example/app:1");
+    assert_eq!(store.find_repo_digest(&repo_digest), Some(id));
+    check_consistent(&store);
+    assert_eq!(files(&store), current);
+}
+
+/// Makes everything the work of the converter before ours; the database follows from the sidecars.
+fn age(root: &Path) {
+    let paths = Paths::new(root);
+    fs::remove_file(paths.database()).unwrap();
+    let ours = format!("-{CONVERTER_VERSION}.");
+    let theirs = format!("-{}.", CONVERTER_VERSION - 1);
+    for directory in &paths.directories()[1..] {
+        for entry in fs::read_dir(directory).unwrap() {
+            let file = entry.unwrap().path();
+            let aged = file.to_str().unwrap().replace(&ours, &theirs);
+            fs::rename(&file, &aged).unwrap();
+            if aged.ends_with("json") {
+                let mut record: serde_json::Value =
+                    serde_json::from_slice(&fs::read(&aged).unwrap()).unwrap();
+                if let Some(converter) = record.get_mut("converter") {
+                    *converter = (CONVERTER_VERSION - 1).into();
+                }
+                fs::write(&aged, record.to_string()).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
 fn an_image_that_lost_a_blob_is_forgotten_so_that_it_is_pulled_again() {
     let directory = TempDir::new().unwrap();
     let store = open(directory.path());
@@ -260,16 +304,12 @@ fn an_image_that_lost_a_blob_is_forgotten_so_that_it_is_pulled_again() {
     let lost = store.paths.blob(&key(BlobKind::Layer, "one"));
     // As after a power cut on a file system that reorders: the name is there, the bytes are not.
     fs::write(&lost, b"").unwrap();
-    assert!(
-        store
-            .find_manifest(&Digest::of(b"r.example/app:1"))
-            .is_none()
-    );
-    assert!(
-        store
-            .find_manifest(&Digest::of(b"r.example/app:2"))
-            .is_some()
-    );
+    let find = |name: &str| {
+        let digest = Digest::of(name.as_bytes());
+        store.find_repo_digest(&format!("r.example/app@{digest}"))
+    };
+    assert!(find("r.example/app:1").is_none());
+    assert!(find("r.example/app:2").is_some());
     drop(store);
     let store = open(directory.path());
     assert!(store.find("r.example/app:1").is_none());

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use image_service::{Auth, ErrorKind};
+use image_service::{Auth, Digest, ErrorKind};
 
-use crate::image::TestImage;
+use crate::image::{MANIFEST, TestImage, push_document};
 use crate::node::{Node, chain};
 use crate::registry::{MiniRegistry, Reply, Seen};
 
@@ -122,6 +122,66 @@ async fn who_may_not_have_it_does_not_get_it_by_waiting_for_others() {
     );
     assert!(right.is_ok());
     assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Denied);
+}
+
+/// Claims whatever digest it is asked for, and has nothing to show.
+fn claim_digest(registry: &MiniRegistry, image: &TestImage) {
+    let digest = image.digest().to_string();
+    registry.rule(move |seen| {
+        let claim = Reply::new(200).header("docker-content-digest", &digest);
+        (seen.method == "HEAD").then_some(claim)
+    });
+}
+
+#[tokio::test]
+async fn no_other_repository_can_vouch_for_what_is_here() {
+    let (node, registry) = (Node::new(), MiniRegistry::start().await);
+    let evil = MiniRegistry::start().await;
+    let image = TestImage::small("a");
+    image.push(&registry, "app", "latest");
+    require_basic(&registry);
+    let images = node.open().await;
+    let name = format!("{}/app", registry.host);
+    images
+        .pull(&name, Some(&password("user", "secret")))
+        .await
+        .unwrap();
+    let known = images.list();
+
+    let (by_tag, by_digest) = (
+        format!("{}/x:1", evil.host),
+        format!("{}/x@{}", evil.host, image.digest()),
+    );
+    claim_digest(&evil, &image);
+    for name in [&by_tag, &by_digest] {
+        images.pull(name, None).await.unwrap_err();
+    }
+    // The manifest alone doesn't do either.
+    push_document(&evil, "x", "1", MANIFEST, &image.manifest);
+    for name in [&by_tag, &by_digest] {
+        let error = images.pull(name, None).await.unwrap_err();
+        let config = Digest::of(&image.config).to_string();
+        assert!(chain(&error).contains(&config), "{}", chain(&error));
+    }
+    assert_eq!(images.list(), known);
+}
+
+#[tokio::test]
+async fn another_repository_that_has_the_image_sends_no_layers_again() {
+    let (node, registry) = (Node::new(), MiniRegistry::start().await);
+    let image = TestImage::small("a");
+    image.push(&registry, "app", "1");
+    image.push(&registry, "copy", "2");
+    let images = node.open().await;
+    for name in ["app:1", "copy:2"] {
+        let name = format!("{}/{name}", registry.host);
+        images.pull(&name, None).await.unwrap();
+    }
+    assert_eq!(images.list()[0].repo_digests.len(), 2);
+    let layer = image.layers[0].digest().to_string();
+    let config = Digest::of(&image.config).to_string();
+    let sent = |digest: &str| registry.count(|seen| seen.path.ends_with(digest));
+    assert_eq!((sent(&layer), sent(&config)), (1, 2));
 }
 
 /// A registry that wants tokens, and its token service. Tokens are `t<n>`, and each is good for so

@@ -476,6 +476,46 @@ async fn a_registry_that_trickles_does_not_hold_up_others() {
 }
 
 #[tokio::test]
+async fn layers_are_bounded_over_all_pulls() {
+    let (mut node, registry) = (Node::new(), MiniRegistry::start().await);
+    (node.config.layers_per_pull, node.config.layers_at_once) = (1, 1);
+    let names: Vec<_> = (0..12).map(|n| format!("app{n}")).collect();
+    let images = names.iter().map(|name| TestImage::small(name));
+    let layers: Vec<_> = images
+        .zip(&names)
+        .map(|(image, name)| {
+            image.push(&registry, name, "latest");
+            image.layers[0].digest().to_string()
+        })
+        .collect();
+    let (usual, served) = (registry.clone(), layers.clone());
+    registry.rule(move |seen| {
+        let drip = Some((100, Duration::from_secs(1)));
+        let is_layer = served.iter().any(|layer| seen.path.ends_with(layer));
+        is_layer.then(|| Reply {
+            drip,
+            ..usual.usual(seen)
+        })
+    });
+    let begun = || registry.count(|seen| layers.iter().any(|layer| seen.path.ends_with(layer)));
+    let images = node.open().await;
+    let pulls = names.iter().map(|name| {
+        let (images, name) = (images.clone(), format!("{}/{name}", registry.host));
+        tokio::spawn(async move { images.pull(&name, None).await.unwrap() })
+    });
+    let pulls: Vec<_> = pulls.collect();
+    while begun() < 9 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(begun(), 9, "one that all share, and 8 of single pulls");
+    for pull in pulls {
+        pull.await.unwrap();
+    }
+    assert_eq!(begun(), 12);
+}
+
+#[tokio::test]
 async fn layers_of_a_failed_pull_wait_for_the_next_try() {
     let layers: Vec<_> = ["a", "b"]
         .map(|name| Layer::new(&[(name, &crate::image::noise(50_000))], Compression::Gzip))
@@ -492,4 +532,24 @@ async fn layers_of_a_failed_pull_wait_for_the_next_try() {
     images.pull(&name, None).await.unwrap();
     let first = layers[0].digest().to_string();
     assert_eq!(registry.count(|seen| seen.path.ends_with(&first)), 0);
+}
+
+#[tokio::test]
+async fn layers_of_a_failed_pull_make_room_where_there_is_none() {
+    let layers = ["a", "b"].map(|name| Layer::new(&[(name, b"x")], Compression::Gzip));
+    let image = TestImage::new(layers.to_vec());
+    let (mut node, registry, name) = serving(&image).await;
+    node.config.layers_per_pull = 1;
+    let fail = layers[1].digest().to_string();
+    registry.rule(move |seen| seen.path.ends_with(&fail).then(|| Reply::new(500)));
+    let images = node.open().await;
+    images.pull(&name, None).await.unwrap_err();
+    assert_eq!(node.files().len(), 2, "a layer and its sidecar");
+    drop(images);
+
+    node.config.min_free_mib = u64::MAX >> 20;
+    let images = node.open().await;
+    let error = images.pull(&name, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    assert_eq!(node.files(), Vec::<std::path::PathBuf>::new());
 }

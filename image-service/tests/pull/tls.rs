@@ -105,6 +105,20 @@ async fn an_authority_may_be_named_for_a_host() {
 }
 
 #[tokio::test]
+async fn an_authority_that_is_no_certificate_is_named() {
+    let authority = Authority::new();
+    let registry = authority.registry(false).await;
+    let key = authority.issue("node").1;
+    for content in ["", &key] {
+        let node = node(&registry, "ca = \"ca.pem\"", &[("ca.pem", content)]);
+        let error = node.open().await.pull(NAME, None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        let text = chain(&error);
+        assert!(text.contains("a ca file has no certificate"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn an_operator_may_take_the_network_on_trust() {
     let registry = Authority::new().registry(false).await;
     let node = node(&registry, "skip_verify = true", &[]);

@@ -1,5 +1,7 @@
 //! The superblock at byte 1024 and the device table right behind it.
 
+use std::ops::RangeInclusive;
+
 use super::{BLOCK, Fields, Malformed, blocks_for, put};
 use crate::{BLOCK_SIZE, CONVERTER_VERSION, ImageUuid};
 
@@ -160,10 +162,18 @@ fn volume_name(kind: BlobKind, version: u32) -> [u8; 16] {
     name
 }
 
+/// Versions of the converter whose blobs are laid out as ours: they differ in what they made of a tar.
+const READABLE: RangeInclusive<u32> = 1..=CONVERTER_VERSION;
+
 fn blob_kind(name: [u8; 16]) -> Result<BlobKind, Malformed> {
+    let is_of = |kind: &BlobKind| {
+        READABLE
+            .clone()
+            .any(|version| volume_name(*kind, version) == name)
+    };
     [BlobKind::Layer, BlobKind::Image]
         .into_iter()
-        .find(|kind| volume_name(*kind, CONVERTER_VERSION) == name)
+        .find(is_of)
         .ok_or(Malformed(
             "was not written by this version of the converter",
         ))
@@ -197,6 +207,24 @@ mod tests {
             );
             assert_eq!(Superblock::decode(&encoded), Ok(superblock(devices)));
         }
+    }
+
+    #[test]
+    fn what_an_older_converter_wrote_is_read_and_what_a_newer_one_wrote_is_not() {
+        let by = |version| {
+            let mut encoded = superblock(0).encode();
+            put(
+                &mut encoded,
+                OFFSET + 64,
+                volume_name(BlobKind::Image, version),
+            );
+            put(&mut encoded, OFFSET + 4, [0; 4]);
+            let checksum = !crc32c::crc32c(&encoded[OFFSET..BLOCK]);
+            put(&mut encoded, OFFSET + 4, checksum.to_le_bytes());
+            Superblock::decode(&encoded)
+        };
+        assert_eq!(by(1), Ok(superblock(0)));
+        assert!(by(CONVERTER_VERSION + 1).is_err());
     }
 
     #[test]

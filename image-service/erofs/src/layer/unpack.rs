@@ -17,7 +17,7 @@ use crate::tree::{Attributes, Content, Directory, Inode, InodeId, Node, Tree};
 /// The tree of one layer while its tar is read.
 #[derive(Debug)]
 pub(super) struct Unpacker<'a> {
-    limits: &'a Limits,
+    pub(super) limits: &'a Limits,
     budget: Budget,
     pub(super) tree: Tree,
     /// Names hidden in lower layers, by directory. Apart from the children, because a whiteout says
@@ -56,7 +56,8 @@ impl<'a> Unpacker<'a> {
             name: EntryName::new(&path),
             source,
         };
-        let components = components(&path, self.limits).map_err(fault)?;
+        let place = self.resolve(&path).map_err(fault)?;
+        let components = components(&place, self.limits).map_err(fault)?;
         let Some((&last, parents)) = components.split_last() else {
             return self.describe_root(entry).map_err(fault);
         };
@@ -87,8 +88,8 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    /// The directory with this path. What is missing becomes an implicit directory, and so does what is
-    /// no directory: a symbolic link is replaced, not followed.
+    /// The directory with this resolved path. What is missing becomes an implicit directory, and so does
+    /// what is no directory.
     fn parent(&mut self, components: &[&[u8]]) -> Result<InodeId, EntryFault> {
         let mut directory = self.tree.root();
         for name in components {
@@ -164,7 +165,8 @@ impl<'a> Unpacker<'a> {
 
     /// The inode a hard link names. One that is not there (yet) stands for the file of lower layers.
     fn link_target(&mut self, target: &[u8]) -> Result<InodeId, EntryFault> {
-        let path = components(target, self.limits)?.join(&b'/');
+        let path = self.resolve(target)?;
+        let path = components(&path, self.limits)?.join(&b'/');
         match self.tree.lookup(&path) {
             Some(id) if self.tree[id].is_directory() => Err(EntryFault::LinkToDirectory),
             Some(id) => Ok(id),

@@ -185,17 +185,100 @@ fn the_last_of_equal_names_wins() {
 }
 
 #[test]
-fn a_link_in_the_way_is_replaced_and_not_followed() {
+fn a_link_of_the_same_layer_is_followed_inside_the_root() {
     let files = files([
         Entry::directory("usr/lib"),
         Entry::symlink("lib", "usr/lib"),
         Entry::file("lib/foo", "x"),
+        Entry::hard_link("linked", "lib/foo"),
+        Entry::symlink("usr/lib64", "../../../lib"),
+        Entry::file("usr/lib64/sub/deep", ""),
         Entry::symlink("etc", "/"),
         Entry::file("etc/passwd", "root"),
+        Entry::symlink("usr/absent", "/not/here"),
+        Entry::file("usr/absent/file", ""),
+        Entry::hard_link("early", "lib/late"),
+        Entry::file("usr/lib/late", "late"),
+    ]);
+    for link in ["lib", "usr/lib64", "etc", "usr/absent"] {
+        let kind = &files[link.as_bytes()].kind;
+        assert!(matches!(kind, Kind::Symlink(_)), "{link}: {kind:?}");
+    }
+    assert_eq!(content(&files, "usr/lib/foo"), b"x");
+    assert_eq!(files[&b"usr/lib/foo"[..]].nlink, 2);
+    assert_eq!(content(&files, "early"), b"late");
+    for path in ["usr/lib/sub/deep", "passwd", "not/here/file"] {
+        assert!(files.contains_key(path.as_bytes()), "{path}");
+    }
+}
+
+#[test]
+fn a_link_that_is_described_again_is_replaced() {
+    let files = files([
+        Entry::directory("usr/lib"),
+        Entry::symlink("lib", "usr/lib"),
+        Entry::directory("lib/"),
+        Entry::file("lib/foo", ""),
     ]);
     assert_eq!(files[&b"lib"[..]].kind, Kind::Directory);
     assert!(!files.contains_key(&b"usr/lib/foo"[..]));
-    assert!(files.contains_key(&b"etc/passwd"[..]) && !files.contains_key(&b"passwd"[..]));
+}
+
+#[test]
+fn whiteouts_go_where_links_lead() {
+    let below = [
+        Entry::file("usr/lib/gone", ""),
+        Entry::file("usr/lib/kept", ""),
+        Entry::file("opt/gone", ""),
+    ];
+    let layer = [
+        Entry::symlink("lib", "usr/lib"),
+        Entry::file("lib/.wh.gone", ""),
+        Entry::symlink("o", "opt"),
+        Entry::file("o/.wh..wh..opq", ""),
+    ];
+    let files = image([below.into_iter().collect(), layer.into_iter().collect()]).files();
+    let names: Vec<_> = files
+        .keys()
+        .map(|path| path.escape_ascii().to_string())
+        .collect();
+    assert_eq!(
+        names,
+        ["", "lib", "o", "opt", "usr", "usr/lib", "usr/lib/kept"]
+    );
+}
+
+#[test]
+fn links_that_lead_nowhere_are_refused() {
+    let through = |links: Vec<Entry>, entry: Entry| {
+        let tar = links.into_iter().fold(Tar::default(), Tar::add);
+        convert(&tar.add(entry).finish())
+    };
+    let chain = |length: u32| {
+        let link = |n| Entry::symlink(format!("l{n}"), format!("l{}", n + 1));
+        (1..=length).map(link).collect::<Vec<_>>()
+    };
+    assert!(through(chain(40), Entry::file("l1/file", "")).is_ok());
+    let bad = [
+        (chain(41), Entry::file("l1/file", "")),
+        (vec![Entry::symlink("a", "a")], Entry::file("a/file", "")),
+        (vec![Entry::symlink("a", "a/b")], Entry::file("a/.wh.b", "")),
+        (
+            vec![Entry::symlink("a", "b"), Entry::symlink("b", "/a")],
+            Entry::hard_link("c", "a/file"),
+        ),
+        (
+            vec![Entry::symlink("a", "d/".repeat(500))],
+            Entry::file(format!("a/{}", "e/".repeat(20)), ""),
+        ),
+    ];
+    for (links, entry) in bad {
+        let error = through(links, entry).unwrap_err();
+        assert_eq!(error.kind(), LayerErrorKind::Limit, "{error:?}");
+    }
+    let hidden = vec![Entry::symlink("a", ".wh.b")];
+    let error = through(hidden, Entry::file("a/file", "")).unwrap_err();
+    assert_eq!(error.kind(), LayerErrorKind::Invalid);
 }
 
 #[test]
@@ -567,11 +650,13 @@ fn the_format_changes_only_with_its_version() {
         .add(Entry::symlink("l", "d/f"))
         .add(Entry::hard_link("h", "d/f"))
         .add(Entry::file("i/.wh.x", ""))
-        .add(Entry::hard_link("j", "below"));
+        .add(Entry::hard_link("j", "below"))
+        .add(Entry::symlink("k", "d"))
+        .add(Entry::file("k/g", ""));
     let (blob, _) = convert(&tar.finish()).unwrap();
     assert_eq!(
         (CONVERTER_VERSION, crc32c::crc32c(&blob)),
-        (1, 2_279_331_316)
+        (2, 1_804_016_156)
     );
 }
 

@@ -1,8 +1,10 @@
 //! Layers on layers.
 
-use erofs_image::{ImageLayout, MergeError, PlacedLayer};
+use std::io::Cursor;
 
-use crate::image::{Files, Kind, convert, image, merge_blobs};
+use erofs_image::{ImageLayout, Limits, MergeError, MergeOptions, PlacedLayer, merge};
+
+use crate::image::{Files, Kind, convert, image, merge_blobs, options};
 use crate::tar::{Entry, Tar};
 
 #[track_caller]
@@ -177,4 +179,25 @@ fn the_layers_are_checked_against_the_image() {
     assert!(open(vec![second, first]).is_err());
     assert!(merge_blobs(vec![image.merged.clone()]).is_err());
     assert!(merge_blobs(vec![first[..first.len() - 1].to_vec()]).is_err());
+}
+
+#[test]
+fn a_layer_that_is_there_many_times_ends_at_a_limit() {
+    let tar = (0..9).fold(Tar::default(), |tar, n| {
+        tar.add(Entry::file(format!("{n}"), ""))
+    });
+    let (blob, _) = convert(&tar.finish()).unwrap();
+    let merge = |times| {
+        let options = MergeOptions {
+            uuid: options().uuid,
+            limits: Limits {
+                max_entries: 10,
+                ..Limits::default()
+            },
+        };
+        merge(&vec![&blob; times], Cursor::new(Vec::new()), &options)
+    };
+    assert_eq!(merge(4).unwrap().entries, 9);
+    let error = merge(5).unwrap_err();
+    assert!(matches!(error, MergeError::TooLarge(_)), "{error:?}");
 }

@@ -46,7 +46,7 @@ fn layer(entries: &[Entry]) -> Option<Names> {
     names.directory(&Vec::new());
     let mut open = Vec::new();
     for entry in entries {
-        let path = split(&entry.path);
+        let path = names.place(split(&entry.path))?;
         let Some((last, parent)) = path.split_last() else {
             names.describe(&Vec::new(), entry);
             continue;
@@ -62,7 +62,7 @@ fn layer(entries: &[Entry]) -> Option<Names> {
                     .insert([parent, &[hidden.to_vec()]].concat());
             }
             None if entry.flag == b'1' => {
-                let target = split(&entry.link);
+                let target = names.place(split(&entry.link))?;
                 let inode = match names.paths.get(&target) {
                     Some(inode) if names.inodes[*inode].is_directory() => return None,
                     Some(inode) => *inode,
@@ -153,6 +153,27 @@ fn seen(names: &Names) -> Files {
 }
 
 impl Names {
+    /// Where this path leads, links above its last name followed.
+    fn place(&self, mut path: Path) -> Option<Path> {
+        for _ in 0..=40 {
+            let link = |len: usize| match &self.inodes[*self.paths.get(&path[..len])?].kind {
+                Some(Kind::Symlink(target)) => Some((len, target)),
+                _ => None,
+            };
+            let Some((len, target)) = (1..path.len()).find_map(link) else {
+                return Some(path);
+            };
+            let above = path[..len - 1].join(&b'/');
+            let above = if target.starts_with(b"/") {
+                Vec::new()
+            } else {
+                above
+            };
+            path = split(&[&above, &target[..], &path[len..].join(&b'/')].join(&b'/'));
+        }
+        None
+    }
+
     /// Makes `path` a directory, and what is above it.
     fn directory(&mut self, path: &[Vec<u8>]) {
         for len in 0..=path.len() {
@@ -274,9 +295,13 @@ impl Inode {
 }
 
 fn split(path: &[u8]) -> Path {
-    let names = path.split(|byte| *byte == b'/');
+    let mut names = Path::new();
+    for name in path.split(|byte| *byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => drop(names.pop()),
+            name => names.push(name.to_vec()),
+        }
+    }
     names
-        .filter(|name| !name.is_empty() && *name != b".")
-        .map(<[u8]>::to_vec)
-        .collect()
 }
