@@ -62,9 +62,11 @@ pub(crate) fn container(server: &Arc<CriServer>, container: &Arc<Container>) {
         let mut told = Told::default();
         let see = |record: &SavedContainer, gone: bool| {
             for kind in told.news(of_container(record), gone) {
-                let pod = server.pods.find(&container.pod.0).ok().flatten();
-                let pod = pod.map(|pod| pod_sandbox_status::status(&pod.record.get()));
-                tell(&server, &container.id.0, &container.pod, pod, kind);
+                let status = || {
+                    let pod = server.pods.find(&container.pod.0).ok().flatten()?;
+                    Some(pod_sandbox_status::status(&pod.record.get()))
+                };
+                tell(&server, &container.id.0, &container.pod, status, kind);
             }
         };
         container.record.follow(see).await;
@@ -79,7 +81,7 @@ pub(crate) fn pod(server: &Arc<CriServer>, pod: &Arc<Pod>) {
         let mut told = Told::default();
         let see = |record: &SavedPod, gone: bool| {
             for kind in told.news(of_pod(record), gone) {
-                let status = Some(pod_sandbox_status::status(record));
+                let status = || Some(pod_sandbox_status::status(record));
                 tell(&server, &pod.id.0, &pod.id, status, kind);
             }
         };
@@ -87,11 +89,12 @@ pub(crate) fn pod(server: &Arc<CriServer>, pod: &Arc<Pod>) {
     });
 }
 
+/// Nothing is put together unless somebody listens.
 fn tell(
     server: &CriServer,
     id: &str,
     pod: &SandboxId,
-    status: Option<PodSandboxStatus>,
+    status: impl FnOnce() -> Option<PodSandboxStatus>,
     kind: ContainerEventType,
 ) {
     tracing::debug!(id, pod_id = %pod, event = kind.as_str_name(), "event");
@@ -102,7 +105,7 @@ fn tell(
             container_id: id.to_owned(),
             container_event_type: kind.into(),
             created_at: now_ns(),
-            pod_sandbox_status: status,
+            pod_sandbox_status: status(),
             containers_statuses: records
                 .map(|record| container_status::status(&record))
                 .collect(),

@@ -55,7 +55,8 @@ pub fn to_cri(resources: &Resources) -> LinuxContainerResources {
     }
 }
 
-/// `old` with what `new` says.
+/// `old` with what `new` says. CRI can't word an `oom_score_adj` of 0 apart from none at all; what a
+/// container began with stays.
 pub fn merged(old: &Resources, new: &Resources) -> Resources {
     let text = |new: &String, old: &String| if new.is_empty() { old } else { new }.clone();
     let mut hugepages = old.hugepages.clone();
@@ -68,7 +69,10 @@ pub fn merged(old: &Resources, new: &Resources) -> Resources {
         cpu_period_us: new.cpu_period_us.or(old.cpu_period_us),
         memory_bytes: new.memory_bytes.or(old.memory_bytes),
         memory_swap_bytes: new.memory_swap_bytes.or(old.memory_swap_bytes),
-        oom_score_adj: new.oom_score_adj.or(old.oom_score_adj),
+        oom_score_adj: new
+            .oom_score_adj
+            .filter(|score| *score != 0)
+            .or(old.oom_score_adj),
         cpuset_cpus: text(&new.cpuset_cpus, &old.cpuset_cpus),
         cpuset_mems: text(&new.cpuset_mems, &old.cpuset_mems),
         hugepages,
@@ -147,6 +151,26 @@ mod tests {
         };
         let now = merged(&limits(Some(1), Some(2)), &limits(Some(3), None));
         assert_eq!(now, limits(Some(3), Some(2)));
+    }
+
+    #[test]
+    fn an_update_of_one_limit_leaves_the_others() {
+        let given = LinuxContainerResources {
+            cpu_shares: 1024,
+            memory_limit_in_bytes: 64 << 20,
+            oom_score_adj: -997,
+            ..Default::default()
+        };
+        let update = LinuxContainerResources {
+            cpuset_cpus: "0-1".into(),
+            ..Default::default()
+        };
+        let [old, new] = [&given, &update].map(|cri| from_cri(Some(cri)).unwrap());
+        let all = LinuxContainerResources {
+            cpuset_cpus: "0-1".into(),
+            ..given
+        };
+        assert_eq!(to_cri(&merged(&old, &new)), all);
     }
 
     #[track_caller]

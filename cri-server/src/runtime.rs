@@ -158,7 +158,6 @@ impl RuntimeService for Runtime {
         call(&self.0, Poll("StreamPodSandboxStats"), nothing, r, stream::pod_sandbox_stats).await
     }
 
-    // Not served; the kubelet does without.
     async fn exec(&self, r: Request<ExecRequest>) -> Answer<ExecResponse> {
         let container = |r: &ExecRequest| r.container_id.clone();
         call(&self.0, Change("Exec"), container, r, exec::exec).await
@@ -171,6 +170,12 @@ impl RuntimeService for Runtime {
         let pod = |r: &PortForwardRequest| r.pod_sandbox_id.clone();
         call(&self.0, Change("PortForward"), pod, r, port_forward::port_forward).await
     }
+    type GetContainerEventsStream = Streamed<ContainerEventResponse>;
+    async fn get_container_events(&self, r: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
+        call(&self.0, Poll("GetContainerEvents"), nothing, r, get_container_events::get_container_events).await
+    }
+
+    // Not served; the kubelet does without.
     async fn checkpoint_container(&self, _: Request<CheckpointContainerRequest>) -> Answer<CheckpointContainerResponse> {
         Err(unimplemented("CheckpointContainer"))
     }
@@ -189,10 +194,6 @@ impl RuntimeService for Runtime {
     type StreamPodSandboxMetricsStream = Streamed<StreamPodSandboxMetricsResponse>;
     async fn stream_pod_sandbox_metrics(&self, _: Request<StreamPodSandboxMetricsRequest>) -> Answer<Self::StreamPodSandboxMetricsStream> {
         Err(unimplemented("StreamPodSandboxMetrics"))
-    }
-    type GetContainerEventsStream = Streamed<ContainerEventResponse>;
-    async fn get_container_events(&self, r: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
-        call(&self.0, Poll("GetContainerEvents"), nothing, r, get_container_events::get_container_events).await
     }
 }
 

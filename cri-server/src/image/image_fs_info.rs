@@ -1,6 +1,7 @@
 //! `ImageFsInfo`: what images and containers use of their file systems. The kubelet's first call, and
 //! what its garbage collection goes by.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,8 +26,23 @@ pub(super) async fn image_fs_info(
             images.used_bytes,
             images.inodes_used,
         )],
-        container_filesystems: vec![usage(&directory, bytes, inodes)],
+        container_filesystems: vec![usage(
+            shared_or_own(&images.mountpoint, &directory),
+            bytes,
+            inodes,
+        )],
     })
+}
+
+/// What stands for the file system of `own`. The kubelet compares two names, not two file systems:
+/// if they differ, it takes images and containers to be on disks of their own and evicts by both.
+fn shared_or_own<'a>(shared: &'a Path, own: &'a Path) -> &'a Path {
+    let device = |path: &Path| path.metadata().ok().map(|found| found.dev());
+    if device(shared) == device(own) {
+        shared
+    } else {
+        own
+    }
 }
 
 fn usage(mountpoint: &Path, bytes: u64, inodes: u64) -> FilesystemUsage {
@@ -37,5 +53,21 @@ fn usage(mountpoint: &Path, bytes: u64, inodes: u64) -> FilesystemUsage {
         }),
         used_bytes: Some(UInt64Value { value: bytes }),
         inodes_used: Some(UInt64Value { value: inodes }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shares_a_file_system_has_one_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let [images, containers] = ["images", "containers"].map(|name| dir.path().join(name));
+        std::fs::create_dir(&images).unwrap();
+        std::fs::create_dir(&containers).unwrap();
+        assert_eq!(shared_or_own(&images, &containers), images);
+        let elsewhere = Path::new("/proc");
+        assert_eq!(shared_or_own(&images, elsewhere), elsewhere);
     }
 }

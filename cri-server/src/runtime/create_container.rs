@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use cri_api::v1::{ContainerConfig, CreateContainerRequest, CreateContainerResponse};
 use image_service::Image;
-use prost::Message;
 use sandbox::{Container as Workload, ContainerId, ContainerSpec, Kind};
-use sha2::{Digest, Sha256};
 
 use crate::clock::now_ns;
 use crate::container_spec::ContainerPlan;
@@ -20,6 +18,7 @@ use crate::pods::Pod;
 use crate::rollback::Rollback;
 use crate::{CriServer, events, identifier, watch};
 
+mod fingerprint;
 mod image_name;
 mod provide;
 
@@ -45,7 +44,7 @@ pub(super) async fn create_container(
     let config = request.config;
     let config = config.ok_or_else(|| Error::invalid("the request has no container config"))?;
     let key = key(&pod, &config)?;
-    let print = fingerprint(&config);
+    let print = fingerprint::fingerprint(&config);
     let existing = || existing(&server, &key, &print);
     let make = || make(server.clone(), pod, key.clone(), config, print.clone());
     let id = server
@@ -69,10 +68,6 @@ fn key(pod: &Pod, config: &ContainerConfig) -> Result<ContainerKey> {
         name: metadata.name.clone(),
         attempt: metadata.attempt,
     })
-}
-
-fn fingerprint(config: &ContainerConfig) -> Fingerprint {
-    format!("{:x}", Sha256::digest(config.encode_to_vec()))
 }
 
 /// The answer to a retry whose first try succeeded, or to a clash of names.

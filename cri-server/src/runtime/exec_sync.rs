@@ -52,12 +52,9 @@ pub(super) async fn exec_sync(
         timeout,
         ..ExecSpec::default()
     };
-    let process = container
-        .running()?
-        .exec(spec)
-        .await
-        .doing("run the command")?;
-    let finished = finish(process);
+    let workload = container.running()?;
+    // Getting it started counts too: that may take for ever, and a guest may never say that it has.
+    let finished = async { finish(workload.exec(spec).await.doing("run the command")?).await };
     let done = match timeout {
         None => finished.await,
         // The sandbox keeps the time; should it fail to, we do not wait for ever.

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use cri_api::MAX_MESSAGE;
 use cri_api::v1::*;
 use futures::StreamExt;
 use futures::stream::iter;
+use prost::Message;
 
 use crate::CriServer;
 use crate::error::Result;
@@ -13,8 +15,10 @@ use crate::runtime::{
     Streamed, list_container_stats, list_containers, list_pod_sandbox, list_pod_sandbox_stats,
 };
 
-/// How many entries go into one message.
+/// How many entries go into one message, at most.
 const PIECE: usize = 100;
+/// How many bytes of entries, but for a single one that is larger. Annotations may be long.
+const PIECE_BYTES: usize = MAX_MESSAGE / 4;
 
 pub(super) async fn pod_sandboxes(
     server: Arc<CriServer>,
@@ -59,9 +63,61 @@ pub(super) async fn pod_sandbox_stats(
 /// A list as a stream that ends.
 pub(crate) fn pieces<T, A>(entries: Vec<T>, message: fn(Vec<T>) -> A) -> Streamed<A>
 where
-    T: Clone + Send + 'static,
+    T: Message + 'static,
     A: Send + 'static,
 {
-    let pieces: Vec<_> = entries.chunks(PIECE).map(<[T]>::to_vec).collect();
-    iter(pieces.into_iter().map(message).map(Ok)).boxed()
+    iter(cut(entries).into_iter().map(message).map(Ok)).boxed()
+}
+
+fn cut<T: Message>(entries: Vec<T>) -> Vec<Vec<T>> {
+    let mut pieces: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        let length = entry.encoded_len();
+        match pieces.last_mut() {
+            Some(piece) if piece.len() < PIECE && bytes + length <= PIECE_BYTES => {
+                bytes += length;
+                piece.push(entry);
+            }
+            _ => {
+                bytes = length;
+                pieces.push(vec![entry]);
+            }
+        }
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pods(count: usize, annotation_bytes: usize) -> Vec<PodSandbox> {
+        let pod = PodSandbox {
+            annotations: [("note".into(), "x".repeat(annotation_bytes))].into(),
+            ..PodSandbox::default()
+        };
+        vec![pod; count]
+    }
+
+    fn lengths(pods: Vec<PodSandbox>) -> Vec<usize> {
+        cut(pods).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn small_entries_are_counted() {
+        assert!(lengths(pods(0, 0)).is_empty());
+        assert_eq!(lengths(pods(250, 10)), [100, 100, 50]);
+    }
+
+    #[test]
+    fn large_entries_are_weighed() {
+        let pieces = cut(pods(100, 170 << 10));
+        assert_eq!(pieces.iter().map(Vec::len).sum::<usize>(), 100);
+        for pod_sandboxes in pieces {
+            let message = StreamPodSandboxesResponse { pod_sandboxes };
+            assert!(message.encoded_len() < MAX_MESSAGE / 2);
+        }
+        assert_eq!(lengths(pods(2, PIECE_BYTES + 1)), [1, 1]);
+    }
 }

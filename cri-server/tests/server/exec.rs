@@ -1,5 +1,7 @@
 //! `ExecSync`.
 
+use std::time::Duration;
+
 use cri_api::v1::{ExecSyncRequest, ExecSyncResponse};
 use tonic::{Code, Status};
 
@@ -43,6 +45,16 @@ async fn a_time_out_has_the_code_that_the_kubelet_looks_for() {
         "{}",
         error.message()
     );
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_even_start_times_out_too() {
+    let mut node = Node::start().await;
+    let (_, id) = node.running().await;
+    let answer = exec(&mut node, &id, &["stuck"], 1);
+    let answer = tokio::time::timeout(Duration::from_secs(30), answer).await;
+    let error = answer.expect("an answer in time").unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
 }
 
 #[tokio::test]

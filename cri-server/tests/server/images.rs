@@ -100,6 +100,8 @@ async fn the_file_systems_are_told() {
         let mountpoint = &usage.fs_id.as_ref().unwrap().mountpoint;
         assert!(std::path::Path::new(mountpoint).is_dir(), "{mountpoint}");
     }
+    // By different names the kubelet would take them for different disks.
+    assert_eq!(images.fs_id, info.container_filesystems[0].fs_id);
 }
 
 #[tokio::test]

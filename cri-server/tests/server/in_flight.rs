@@ -9,6 +9,8 @@ use crate::node::{Node, container, pod};
 
 /// Long enough for a call to reach the server and wait there.
 const A_WHILE: Duration = Duration::from_millis(100);
+/// Where the kubelet notes a container's `terminationMessagePath`.
+const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
 
 #[tokio::test]
 async fn a_retry_of_a_run_that_takes_long_gets_its_pod() {
@@ -51,8 +53,20 @@ async fn a_retry_of_a_create_that_takes_long_gets_its_container() {
     let mut node = Node::start().await;
     let id = node.run_pod(pod("web")).await.unwrap();
     node.world.close_gate();
-    let config = container("main", &node.image);
-    let given_up = tokio::time::timeout(A_WHILE, node.create(&id, config.clone())).await;
+    // As the kubelet does: a new file each time, and variables in an order of chance.
+    let config = |file: &str, variables: [&str; 2]| ContainerConfig {
+        annotations: [(MESSAGE_PATH.into(), "/dev/termination-log".into())].into(),
+        mounts: vec![Mount {
+            container_path: "/dev/termination-log".into(),
+            host_path: node.path(file).display().to_string(),
+            ..Default::default()
+        }],
+        envs: variables.map(variable).into(),
+        ..container("main", &node.image)
+    };
+    let [first, retry] = [config("aaaa", ["A", "B"]), config("bbbb", ["B", "A"])];
+    let used = first.mounts[0].host_path.clone();
+    let given_up = tokio::time::timeout(A_WHILE, node.create(&id, first)).await;
     assert!(given_up.is_err());
     assert!(
         node.containers().await.is_empty(),
@@ -63,11 +77,26 @@ async fn a_retry_of_a_create_that_takes_long_gets_its_container() {
         tokio::time::sleep(A_WHILE).await;
         world.open_gate();
     });
-    node.create(&id, config).await.unwrap();
+    let made = node.create(&id, retry.clone()).await.unwrap();
+    assert_eq!(node.create(&id, retry).await.unwrap(), made, "made by now");
     assert_eq!(
         (node.containers().await.len(), node.world.containers()),
         (1, 1)
     );
+    let request = ContainerStatusRequest {
+        container_id: made,
+        verbose: false,
+    };
+    let answer = node.runtime.container_status(request).await.unwrap();
+    let mounts = answer.into_inner().status.unwrap().mounts;
+    assert_eq!(mounts[0].host_path, used, "the file that the container has");
+}
+
+fn variable(key: &str) -> KeyValue {
+    KeyValue {
+        key: key.into(),
+        value: "1".into(),
+    }
 }
 
 #[tokio::test]

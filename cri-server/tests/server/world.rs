@@ -382,7 +382,10 @@ impl Container for Held {
     }
 
     async fn exec(&self, spec: ExecSpec) -> Result<Process> {
-        Ok(exec(spec))
+        match spec.args[0].as_str() {
+            "stuck" => std::future::pending().await,
+            _ => Ok(exec(spec)),
+        }
     }
 
     async fn attach(&self, _: ExecSpec) -> Result<Process> {
@@ -445,7 +448,8 @@ impl Container for Held {
     }
 }
 
-/// `echo …` prints, `flood` prints much, `hang` goes on until its time is over, `die` loses its pod.
+/// `echo …` prints, `flood` prints much, `hang` goes on until its time is over, `die` loses its pod. `stuck`
+/// never gets here.
 fn exec(spec: ExecSpec) -> Process {
     let (mut out, stdout) = tokio::io::duplex(1024);
     let (err, stderr) = tokio::io::duplex(1024);

@@ -1,5 +1,8 @@
 //! The streams: exec, attach, port-forward, events.
 
+use std::future::Future;
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -10,6 +13,10 @@ use crate::v1::{self, stream_input::Input, stream_output::Output};
 
 /// Messages that wait for the connection before the sender waits too.
 const QUEUE: usize = 8;
+
+/// How long a stream may take to begin. What keeps it from that may be a directory on a server that is
+/// gone, or a guest with something in mind; a node with too little CPU is slow, not broken.
+const BEGIN: Duration = Duration::from_secs(60);
 
 /// A process's streams. Dropping it ends an exec'd process, and detaches from an attached one.
 #[derive(Debug)]
@@ -67,16 +74,22 @@ pub const EXEC_SYNC_CAP: usize = 16 * 1024 * 1024;
 impl Client {
     /// Runs a process in a container. Returns once it runs.
     pub async fn exec(&self, start: v1::StreamStart) -> Result<Session, Error> {
-        let (input, requests) = first(Input::Start(start));
-        let output = self.streams.clone().exec(requests).await;
-        started("exec", input, output).await
+        let begin = async {
+            let (input, requests) = first(Input::Start(start));
+            let output = self.streams.clone().exec(requests).await;
+            started("exec", input, output).await
+        };
+        in_time("exec", begin).await
     }
 
     /// Joins the streams of a container's first process. Returns once they are joined.
     pub async fn attach(&self, start: v1::StreamStart) -> Result<Session, Error> {
-        let (input, requests) = first(Input::Start(start));
-        let output = self.streams.clone().attach(requests).await;
-        started("attach", input, output).await
+        let begin = async {
+            let (input, requests) = first(Input::Start(start));
+            let output = self.streams.clone().attach(requests).await;
+            started("attach", input, output).await
+        };
+        in_time("attach", begin).await
     }
 
     /// Runs a process to its end and collects at most `cap` bytes of each of its outputs.
@@ -105,6 +118,10 @@ impl Client {
 
     /// Connects to `port` inside the pod. Returns once the connection stands.
     pub async fn dial(&self, port: u16) -> Result<DialSession, Error> {
+        in_time("dial", self.dial_unlimited(port)).await
+    }
+
+    async fn dial_unlimited(&self, port: u16) -> Result<DialSession, Error> {
         use v1::{dial_input, dial_output};
         let (input, receiver) = mpsc::channel(QUEUE);
         let start = v1::DialStart {
@@ -140,6 +157,15 @@ impl Client {
             .await;
         Ok(reply.map_err(|e| refused("watch events", e))?.into_inner())
     }
+}
+
+/// Waits until a stream has begun, but not for ever. Given up, it is reset, which ends it for the agent.
+async fn in_time<T>(
+    doing: &'static str,
+    begin: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let begun = tokio::time::timeout(BEGIN, begin).await;
+    begun.unwrap_or(Err(Error::TimedOut { doing }))
 }
 
 /// The queue of a stream whose first message is already in it.

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 use super::*;
+use crate::v1::StreamStart;
 
 /// A socket in the temporary directory, gone with the value.
 struct Peer {
@@ -90,4 +91,39 @@ async fn an_agent_that_never_answers_is_given_up() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), tonic::Code::DeadlineExceeded);
+}
+
+/// A client of a peer that takes the connection and says nothing.
+fn client_of_a_mute(peer: &Peer) -> Client {
+    let path = peer.path.clone();
+    let connector = service_fn(move |_| {
+        let address = Address::Unix(path.clone());
+        async move { address.open().await.map(TokioIo::new) }
+    });
+    let agent = limited(endpoint().connect_with_connector_lazy(connector));
+    Client {
+        calls: agent.clone(),
+        streams: agent,
+        hello: HelloReply::default(),
+    }
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn streams_that_never_begin_are_given_up() {
+    let peer = Peer::new("stuck");
+    let client = client_of_a_mute(&peer);
+    let limit = Duration::from_secs(120);
+    let exec = tokio::time::timeout(limit, client.exec(StreamStart::default())).await;
+    let attach = tokio::time::timeout(limit, client.attach(StreamStart::default())).await;
+    let dial = tokio::time::timeout(limit, client.dial(80)).await;
+    let errors = [
+        exec.unwrap().unwrap_err(),
+        attach.unwrap().unwrap_err(),
+        dial.unwrap().unwrap_err(),
+    ];
+    let words = errors.map(|error| error.to_string());
+    assert_eq!(
+        words,
+        ["exec", "attach", "dial"].map(|doing| format!("agent did not {doing} in time"))
+    );
 }
