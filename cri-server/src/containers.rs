@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use sandbox::{Container as Workload, ContainerId, SandboxId};
@@ -39,6 +39,8 @@ pub struct Container {
     pub workload: OnceCell<Arc<dyn Workload>>,
     /// Held by whoever starts or removes it.
     pub lifecycle: Mutex<()>,
+    /// Why it could not be started: that is its end, not that it was killed for it.
+    pub start_error: OnceLock<SavedExit>,
     /// It has had its stop signal. A second one makes some programs end without tidying up.
     pub asked_to_stop: AtomicBool,
 }
@@ -53,6 +55,7 @@ impl Container {
             record,
             workload: OnceCell::new_with(workload),
             lifecycle: Mutex::default(),
+            start_error: OnceLock::new(),
             asked_to_stop: AtomicBool::new(false),
         }
     }

@@ -41,6 +41,11 @@ where
     K: Clone + Eq + Hash + Display + Send + Sync + 'static,
     A: Clone + Send + Sync + 'static,
 {
+    /// What is being made now.
+    pub fn under_way(&self) -> Vec<K> {
+        self.calls.lock().keys().cloned().collect()
+    }
+
     /// Runs `make`, or waits for the same call that is under way already.
     ///
     /// `existing` is asked first, and no call for this key can end between the question and the

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 use tracing::error;
 
-use crate::error::{Result, chain};
+use crate::error::{Error, Kind, Result, chain};
 use crate::state::{Saved, State};
 
 /// A record that others read and wait on; it changes only through the database.
@@ -46,19 +46,31 @@ impl<T: Saved> Kept<T> {
         self.value.borrow().value.clone()
     }
 
+    fn is_deleted(&self) -> bool {
+        self.value.borrow().deleted
+    }
+
     /// Decides something: `change` is in the database before anybody sees it, or it did not happen.
     pub async fn change<R>(&self, change: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         let _one_at_a_time = self.writing.lock().await;
         let mut value = T::clone(&self.get());
+        if self.is_deleted() {
+            let message = format!("{} {} was removed", T::KIND, value.id());
+            return Err(Error::new(Kind::NotFound, message));
+        }
         let answer = change(&mut value)?;
         self.state.put(&value).await?;
         self.show(value);
         Ok(answer)
     }
 
-    /// Takes note of something that has happened: it is seen even if the database fails.
+    /// Takes note of something that has happened: it is seen even if the database fails. Nothing
+    /// happens any more to what was deleted.
     pub async fn observe(&self, change: impl FnOnce(&mut T)) {
         let _one_at_a_time = self.writing.lock().await;
+        if self.is_deleted() {
+            return;
+        }
         let mut value = T::clone(&self.get());
         change(&mut value);
         if let Err(error) = self.state.put(&value).await {
@@ -106,5 +118,38 @@ impl<T: Saved> Kept<T> {
         self.state.delete::<T>(self.get().id()).await?;
         self.value.send_modify(|version| version.deleted = true);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    struct Note(u32);
+
+    impl Saved for Note {
+        const KIND: &'static str = "note";
+        const VERSION: u32 = 1;
+        fn id(&self) -> &str {
+            "a"
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_is_not_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state.db")).unwrap();
+        let kept = Kept::create(&state, Note(1)).await.unwrap();
+        kept.delete().await.unwrap();
+        kept.observe(|note| note.0 = 2).await;
+        let changed = kept.change(|note| {
+            note.0 = 3;
+            Ok(())
+        });
+        assert_eq!(changed.await.unwrap_err().kind(), Kind::NotFound);
+        assert!(state.load::<Note>().await.unwrap().is_empty());
     }
 }

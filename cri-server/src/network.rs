@@ -130,6 +130,31 @@ impl Network {
         Ok(())
     }
 
+    /// Gives back what a pod had that was never made: nobody asks again, so what plugins can't undo
+    /// now is tried again in the background. The namespace goes in any case; DEL works without it.
+    pub async fn abandon(
+        &self,
+        id: &SandboxId,
+        network: &SavedNetwork,
+    ) -> Result<(), NetworkError> {
+        let Some(namespace) = &network.namespace else {
+            return Ok(());
+        };
+        // From here on the plugins' collection may have it.
+        self.pods.lock().remove(id);
+        let detached = self.detach_or_later(id, namespace).await;
+        release(namespace)?;
+        detached
+    }
+
+    async fn detach_or_later(&self, id: &SandboxId, namespace: &Path) -> Result<(), NetworkError> {
+        if let Some(cni) = &self.cni {
+            let id = wishes::id(id).map_err(cni::Error::from)?;
+            cni.abandon(Attachment::new(id, namespace)).await?;
+        }
+        Ok(())
+    }
+
     /// What plugins did so far.
     pub(crate) fn plugin_stats(&self) -> Vec<(Command, CommandStats)> {
         self.cni.as_ref().map(Cni::stats).unwrap_or_default()

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use parking_lot::RwLock;
 use sandbox::{Sandbox, SandboxId};
 use tokio::sync::{Mutex, OnceCell};
+use tokio::task::JoinHandle;
 
 pub use crate::pods::pod_name::PodKey;
 pub use crate::pods::pod_state::{Denied, PodEvent, PodState};
@@ -36,6 +37,8 @@ pub struct Pod {
     pub sandbox: OnceCell<Arc<dyn Sandbox>>,
     /// Held by whoever stops or removes it.
     pub lifecycle: Mutex<()>,
+    /// Its sandbox is being stopped. That goes on if nobody waits for it, so that it comes to its last means.
+    pub stop: Mutex<Option<JoinHandle<sandbox::Result<()>>>>,
     /// Somebody is stopping it, so its end is no surprise.
     pub stopping: AtomicBool,
     /// Held shared while a container is made in it, exclusively while it is removed.
@@ -50,6 +53,7 @@ impl Pod {
             record,
             sandbox: OnceCell::new_with(sandbox),
             lifecycle: Mutex::default(),
+            stop: Mutex::default(),
             stopping: AtomicBool::new(false),
             residents: tokio::sync::RwLock::default(),
         }

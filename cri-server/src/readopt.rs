@@ -42,7 +42,7 @@ pub(crate) async fn readopt(server: &Arc<CriServer>) -> Result<()> {
         let pods = server.pods.all();
         join_all(pods.iter().map(|pod| take_back_or_lose(server, pod))).await;
     }
-    undo_half_made(server, &found).await?;
+    undo_half_made(server, &found).await;
     sweep(server).await?;
     watch_all(server);
     finish_removals(server);
@@ -198,14 +198,27 @@ async fn lose_containers(server: &CriServer, pod: &Pod, why: &str) {
     }
 }
 
-async fn undo_half_made(server: &Arc<CriServer>, found: &Found) -> Result<()> {
-    for container in &found.half_made_containers {
-        leftovers::undo_container(server, container).await?;
-    }
+/// No leftover may keep the server from starting: what can't be undone now is tried at the next start.
+async fn undo_half_made(server: &Arc<CriServer>, found: &Found) {
+    let containers = found.half_made_containers.iter();
+    join_all(containers.map(|container| async move {
+        match leftovers::undo_container(server, container).await {
+            Ok(()) => info!(container_id = %container.id, "half-made container is removed"),
+            Err(error) => {
+                warn!(container_id = %container.id, error = chain(&error), "half-made container stays until the next start");
+            }
+        }
+    }))
+    .await;
     for pod in &found.half_made_pods {
-        leftovers::undo_pod(server, pod).await?;
+        match server.state.delete::<SavedPod>(&pod.id.0).await {
+            // Its sandbox and its network are swept, as all that nobody knows.
+            Ok(()) => info!(pod_id = %pod.id, "half-made pod is removed"),
+            Err(error) => {
+                warn!(pod_id = %pod.id, error = chain(&error), "half-made pod stays until the next start");
+            }
+        }
     }
-    Ok(())
 }
 
 /// Removes what nobody knows any more, whatever it was left by.
@@ -233,7 +246,12 @@ async fn sweep(server: &CriServer) -> Result<()> {
         .iter()
         .flat_map(|c| holds(c))
         .collect();
-    server.images.retain(&holds).await?;
+    if let Err(error) = server.images.retain(&holds).await {
+        warn!(
+            error = chain(&error),
+            "images that nobody holds stay until the next start"
+        );
+    }
     leftovers::sweep_directories(server).await
 }
 

@@ -38,10 +38,9 @@ pub(crate) fn container(server: &Arc<CriServer>, container: &Arc<Container>) {
                 .metrics
                 .out_of_memory(&handler_of(&server, &container));
         }
-        container
-            .record
-            .observe(|record| record.end(saved(&exit)))
-            .await;
+        let not_started = container.start_error.get().cloned();
+        let exit = not_started.unwrap_or_else(|| saved(&exit));
+        container.record.observe(|record| record.end(exit)).await;
     });
 }
 

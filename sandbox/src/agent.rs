@@ -88,9 +88,18 @@ impl Agent {
                 Ok(self.container(id, life))
             }
             Err(error) => {
+                self.remove_unmade(id).await;
                 self.table.remove(id);
                 Err(refused(error))
             }
+        }
+    }
+
+    /// Where only the answer was lost, it is made all the same, from what is about to be taken away.
+    async fn remove_unmade(&self, id: &ContainerId) {
+        if let Err(error) = self.client.remove_container(&id.0).await {
+            let error = refused(error);
+            tracing::warn!(container_id = %id, error = %error.chain(), "a container that could not be made may be left");
         }
     }
 

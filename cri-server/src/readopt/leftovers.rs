@@ -5,13 +5,13 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sandbox::Kind;
+use sandbox::{Container as Workload, ContainerId, Kind};
 use tracing::{info, warn};
 
 use crate::containers::SavedContainer;
 use crate::error::{Doing, Error, Result, chain};
-use crate::pods::SavedPod;
 use crate::runtime::create_container::{give_back, held};
 use crate::{CriServer, host};
 
@@ -27,10 +27,7 @@ pub(super) async fn undo_container(
         .and_then(|p| p.sandbox.get().cloned())
     {
         match sandbox.adopt_container(id).await {
-            Ok(workload) => workload
-                .remove()
-                .await
-                .doing(format!("remove container {id}"))?,
+            Ok(workload) => remove(server, id, &*workload).await?,
             Err(error) if error.kind() == Kind::NotFound => {}
             Err(error) => {
                 warn!(container_id = %id, error = chain(&error), "it may be left half made")
@@ -40,16 +37,19 @@ pub(super) async fn undo_container(
     give_back(server.images.clone(), id.clone(), held(container)).await?;
     host::remove_directory(&server.container_dir(id)).await?;
     server.state.delete::<SavedContainer>(&id.0).await?;
-    info!(container_id = %id, "half-made container is removed");
     Ok(())
 }
 
-/// Removes what there is of a pod whose making was cut short; its sandbox is swept by its kind.
-pub(super) async fn undo_pod(server: &Arc<CriServer>, pod: &SavedPod) -> Result<()> {
-    server.network.release(&pod.id, &pod.network).await?;
-    server.state.delete::<SavedPod>(&pod.id.0).await?;
-    info!(pod_id = %pod.id, "half-made pod is removed");
-    Ok(())
+/// Removes it from its sandbox, whose agent may hang.
+async fn remove(server: &CriServer, id: &ContainerId, workload: &dyn Workload) -> Result<()> {
+    let limit = Duration::from_secs(server.config.adopt_timeout_s);
+    match tokio::time::timeout(limit, workload.remove()).await {
+        Ok(removed) => removed.doing(format!("remove container {id}")),
+        Err(_) => {
+            let message = format!("container {id} is not removed within {limit:?}");
+            Err(Error::new(Kind::TimedOut, message))
+        }
+    }
 }
 
 /// Removes directories of pods and containers that nobody knows.

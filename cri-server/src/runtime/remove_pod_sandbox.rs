@@ -1,10 +1,11 @@
 //! `RemovePodSandbox`: stop the pod if need be, then remove its containers and all that is left of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cri_api::v1::{RemovePodSandboxRequest, RemovePodSandboxResponse};
 
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::pods::{Pod, PodEvent};
 use crate::runtime::{remove_container, stop_pod_sandbox};
 use crate::{CriServer, host};
@@ -29,7 +30,9 @@ pub(crate) async fn remove(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result<()
     }
     stop_pod_sandbox::stop(server, pod).await?;
     // Containers that are being made notice that the pod has stopped, and undo themselves.
-    let _nobody_moves_in = pod.residents.write().await;
+    let limit = Duration::from_secs(server.config.stop_timeout_s);
+    let moved_in = tokio::time::timeout(limit, pod.residents.write()).await;
+    let _nobody_moves_in = moved_in.map_err(|_| still_made(server, pod))?;
     pod.record
         .change(|record| record.apply(PodEvent::Remove))
         .await?;
@@ -46,4 +49,20 @@ pub(crate) async fn remove(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result<()
     pod.record.delete().await?;
     server.pods.remove(&pod.id);
     Ok(())
+}
+
+/// What hangs there is most likely a volume.
+fn still_made(server: &CriServer, pod: &Pod) -> Error {
+    let calls = server.container_calls.under_way().into_iter();
+    let names: Vec<_> = calls
+        .filter(|key| key.pod == pod.id)
+        .map(|key| key.name)
+        .collect();
+    let message = format!(
+        "pod {} can't be removed while containers are still being made in it: {}; \
+         see whether their volumes answer",
+        pod.id,
+        names.join(", ")
+    );
+    Error::new(Kind::TimedOut, message)
 }

@@ -166,7 +166,7 @@ async fn connect(
     }
     let (network, id, given) = (server.network.clone(), pod.id.clone(), pod.network.clone());
     undo.on_failure("release the network", async move {
-        network.release(&id, &given).await
+        network.abandon(&id, &given).await
     });
     let namespace = server.network.create(&pod.id).await?;
     pod.network.ips = server.network.connect(pod, &namespace, wishes).await?;

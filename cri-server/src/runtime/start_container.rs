@@ -1,17 +1,22 @@
 //! `StartContainer`: let the first process run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cri_api::v1::{StartContainerRequest, StartContainerResponse};
-use sandbox::Kind;
+use sandbox::{Container as Workload, Kind, Signal};
+use tracing::warn;
 
-use crate::CriServer;
 use crate::clock::{now_ns, to_ns};
 use crate::containers::{Container, ContainerEvent, ContainerState, SavedExit};
 use crate::error::{Doing, Error, Result, chain};
+use crate::{CriServer, watch};
 
 /// Exit code of containers that could not be started, as other runtimes have it.
 const NOT_STARTED: u8 = 128;
+
+/// How long one that could not be started may take to be dead.
+const BURIAL_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn start_container(
     server: Arc<CriServer>,
@@ -40,7 +45,7 @@ async fn start(server: &CriServer, container: &Container) -> Result<()> {
             message: chain(&error),
             finished_at_ns: now_ns(),
         };
-        container.record.observe(|record| record.end(exit)).await;
+        give_up(container, &**workload, exit).await;
         return Err(error).doing(format!("start container {}", container.id));
     }
     let started = workload
@@ -56,6 +61,32 @@ async fn start(server: &CriServer, container: &Container) -> Result<()> {
     };
     container.record.observe(note).await;
     denied.map_or(Ok(()), Err)
+}
+
+/// Notes that it was not started. Where only the answer was lost it runs all the same, and the
+/// kubelet is about to start another beside it: so it is killed before.
+async fn give_up(container: &Container, workload: &dyn Workload, exit: SavedExit) {
+    let exit = container.start_error.get_or_init(|| exit).clone();
+    if let Err(error) = kill(container, workload).await {
+        warn!(container_id = %container.id, error = chain(&error), "it may run although its start failed");
+    }
+    container.record.observe(|record| record.end(exit)).await;
+}
+
+async fn kill(container: &Container, workload: &dyn Workload) -> Result<()> {
+    match workload.signal(Signal::KILL).await {
+        // It has ended by itself.
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::WrongState) => return Ok(()),
+        signalled => signalled.doing(format!("kill container {}", container.id))?,
+    }
+    let ended = container.record.wait_until(watch::has_ended);
+    match tokio::time::timeout(BURIAL_LIMIT, ended).await {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let message = format!("it was killed and has not ended after {BURIAL_LIMIT:?}");
+            Err(Error::new(Kind::TimedOut, message))
+        }
+    }
 }
 
 fn not_now(container: &Container, state: ContainerState) -> Error {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cri_api::v1::{StopPodSandboxRequest, StopPodSandboxResponse};
-use sandbox::Kind;
+use sandbox::{Kind, Sandbox};
 
 use crate::error::{Doing, Error, Result};
 use crate::pods::Pod;
@@ -31,13 +31,8 @@ pub(crate) async fn stop(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result<()> 
     watch::over(pod, "").await;
     readopt::take_back(server, pod).await?;
     if let Some(sandbox) = pod.sandbox.get() {
-        // CRI: what still runs is terminated by force; the kubelet has asked nicely before.
-        let stopped = sandbox.stop(Duration::ZERO);
         let limit = Duration::from_secs(server.config.stop_timeout_s);
-        match tokio::time::timeout(limit, stopped).await {
-            Ok(done) => done.doing(format!("stop pod {}", pod.id))?,
-            Err(_) => return Err(stuck(pod, limit)),
-        }
+        stop_sandbox(pod, sandbox.clone(), limit).await?;
     }
     watch::end_all(server, pod, "its pod was stopped").await;
     let network = pod.record.get().network.clone();
@@ -45,11 +40,27 @@ pub(crate) async fn stop(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result<()> 
     Ok(())
 }
 
-fn stuck(pod: &Pod, limit: Duration) -> Error {
+/// Waits at most `limit` for the sandbox to stop. It is stopped in a task of its own, which a retry joins:
+/// begun anew each time, it might never come to killing what does not listen.
+async fn stop_sandbox(pod: &Pod, sandbox: Arc<dyn Sandbox>, limit: Duration) -> Result<()> {
+    let mut under_way = pod.stop.lock().await;
+    // CRI: what still runs is terminated by force; the kubelet has asked nicely before.
+    let begin = || tokio::spawn(async move { sandbox.stop(Duration::ZERO).await });
+    let stopped = tokio::time::timeout(limit, under_way.get_or_insert_with(begin)).await;
+    let ended = stopped.map_err(|_| still_stopping(pod, limit))?;
+    *under_way = None;
+    let doing = format!("stop pod {}", pod.id);
+    match ended {
+        Ok(stopped) => stopped.doing(doing),
+        Err(panic) => Err(Error::caused(Kind::Internal, doing, panic)),
+    }
+}
+
+fn still_stopping(pod: &Pod, limit: Duration) -> Error {
     Error::new(
         Kind::TimedOut,
         format!(
-            "pod {} has not stopped after {limit:?}; its processes hang in the kernel",
+            "pod {} has not stopped after {limit:?}; it goes on being stopped",
             pod.id
         ),
     )

@@ -197,6 +197,8 @@ async fn a_container_that_can_not_start_says_why_in_its_status_too() {
         "{}",
         status.message
     );
+    let killed = [sandbox::Signal::KILL.0];
+    assert_eq!(node.world.signals(&id), killed, "it might run all the same");
 }
 
 #[tokio::test]

@@ -123,6 +123,23 @@ async fn a_container_that_is_made_while_its_pod_is_stopped_is_undone() {
 }
 
 #[tokio::test]
+async fn a_pod_in_which_the_making_of_a_container_hangs_is_not_waited_for_for_ever() {
+    let mut node = Node::start().await;
+    let id = node.run_pod(pod("web")).await.unwrap();
+    node.world.close_gate();
+    let config = container("main", &node.image);
+    tokio::time::timeout(A_WHILE, node.create(&id, config))
+        .await
+        .unwrap_err();
+    let error = node.remove_pod(&id).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    let message = error.message();
+    assert!(message.contains("being made in it: main"), "{message}");
+    node.world.open_gate();
+    node.remove_pod(&id).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_retry_of_a_start_that_takes_long_succeeds_with_it() {
     let mut node = Node::start().await;
     let pod = node.run_pod(pod("web")).await.unwrap();

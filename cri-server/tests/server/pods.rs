@@ -150,6 +150,24 @@ async fn a_stop_that_fails_is_told_and_can_be_tried_again() {
 }
 
 #[tokio::test]
+async fn a_stop_that_takes_longer_than_a_call_goes_on_and_a_retry_joins_it() {
+    let mut node = Node::start().await;
+    let (pod, _) = node.running().await;
+    node.world.close_exit();
+    let error = node.stop_pod(&pod).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert!(
+        error.message().contains("goes on being stopped"),
+        "{}",
+        error.message()
+    );
+    node.stop_pod(&pod).await.unwrap_err();
+    node.world.open_exit();
+    node.stop_pod(&pod).await.unwrap();
+    assert_eq!(node.world.stops(), 1);
+}
+
+#[tokio::test]
 async fn pods_are_found_by_a_beginning_of_their_id_and_by_filters() {
     let mut node = Node::start().await;
     let web = node.run_pod(pod("web")).await.unwrap();

@@ -99,6 +99,48 @@ async fn what_was_half_made_is_removed() {
 }
 
 #[tokio::test]
+async fn what_can_not_be_undone_does_not_keep_the_server_from_starting() {
+    let mut node = Node::start().await;
+    let (pod_id, id) = node.running().await;
+    node.world.close_gate();
+    let short = Duration::from_millis(100);
+    tokio::time::timeout(short, node.run_pod(pod("half")))
+        .await
+        .unwrap_err();
+    node.kill_server().await;
+    // A container that can't be removed, and a namespace that can't be released.
+    node.world.fail("remove");
+    let in_the_way = node.path("netns/bulkhead-half/full");
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    let database = rusqlite::Connection::open(node.path("state/state.db")).unwrap();
+    database
+        .execute(
+            "UPDATE records SET content = json_set(content, '$.state', 'Creating') WHERE id = ?1",
+            [&id],
+        )
+        .unwrap();
+    let namespace = in_the_way.parent().unwrap().to_str().unwrap();
+    let changed = database
+        .execute(
+            "UPDATE records SET content = json_set(content, '$.network.namespace', ?1) \
+             WHERE kind = 'pod' AND id != ?2",
+            [namespace, &pod_id],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
+    drop(database);
+    node.world.open_gate();
+    node.start_server().await;
+    assert_eq!(node.pods().await.len(), 1, "the half-made one is gone");
+    assert!(node.containers().await.is_empty());
+    assert_eq!(node.world.containers(), 1);
+    node.run_pod(pod("half")).await.unwrap();
+    node.world.mend("remove");
+    node.restart_server().await;
+    assert_eq!(node.world.containers(), 0, "tried again");
+}
+
+#[tokio::test]
 async fn after_a_reboot_all_has_ended_and_nobody_is_asked() {
     let mut node = Node::start().await;
     let (pod, id) = node.running().await;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -24,6 +25,10 @@ struct Inner {
     things: Mutex<Things>,
     /// Nothing is made while it is closed.
     gate: watch::Sender<bool>,
+    /// No sandbox stops while it is closed.
+    exit: watch::Sender<bool>,
+    /// How often a sandbox began to be stopped.
+    stops: AtomicU32,
 }
 
 #[derive(Default)]
@@ -56,6 +61,8 @@ impl Default for Inner {
         Self {
             things: Mutex::default(),
             gate: watch::Sender::new(true),
+            exit: watch::Sender::new(true),
+            stops: AtomicU32::new(0),
         }
     }
 }
@@ -70,7 +77,7 @@ impl World {
         self.0.gate.send_replace(true);
     }
 
-    /// `create`, `create_container`, `start`, `adopt`: fails until told otherwise.
+    /// `create`, `create_container`, `start`, `adopt`, `remove`: fails until told otherwise.
     pub(crate) fn fail(&self, what: &'static str) {
         self.0.things.lock().failing.insert(what);
     }
@@ -91,6 +98,20 @@ impl World {
     /// How many were ever made.
     pub(crate) fn sandboxes_made(&self) -> u32 {
         self.0.things.lock().sandboxes_made
+    }
+
+    /// From here on no sandbox stops until [`World::open_exit`].
+    pub(crate) fn close_exit(&self) {
+        self.0.exit.send_replace(false);
+    }
+
+    pub(crate) fn open_exit(&self) {
+        self.0.exit.send_replace(true);
+    }
+
+    /// How often a sandbox began to be stopped.
+    pub(crate) fn stops(&self) -> u32 {
+        self.0.stops.load(Ordering::Relaxed)
     }
 
     /// How many containers there are.
@@ -284,6 +305,9 @@ impl Sandbox for Handle {
     }
 
     async fn stop(&self, _: Duration) -> Result<()> {
+        self.world.0.stops.fetch_add(1, Ordering::Relaxed);
+        let mut exit = self.world.0.exit.subscribe();
+        exit.wait_for(|open| *open).await.unwrap();
         self.world.check("stop")?;
         self.room.end(true, "");
         Ok(())
@@ -443,6 +467,7 @@ impl Container for Held {
     }
 
     async fn remove(&self) -> Result<()> {
+        self.world.check("remove")?;
         self.room.workloads.lock().remove(&self.workload.id);
         Ok(())
     }

@@ -114,6 +114,13 @@ impl Cni {
         joined(tokio::spawn(async move { inner.del(attachment).await })).await
     }
 
+    /// Undoes an attachment that nobody will ask about again: what can't be undone now is tried
+    /// again until it is. Fails only if the records can't be read.
+    pub async fn abandon(&self, attachment: Attachment) -> Result<(), Error> {
+        let inner = self.inner.clone();
+        joined(tokio::spawn(async move { inner.abandon(attachment).await })).await
+    }
+
     /// Whether an attachment is as it was made.
     pub async fn check(&self, id: &AttachmentId) -> Result<(), Error> {
         let (inner, id) = (self.inner.clone(), id.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::life::Life;
+use super::life::{Life, lost};
 use crate::{ContainerExit, ContainerId, RunState};
 
 /// The containers of one agent that the server knows of. Only the server adds to it.
@@ -29,9 +29,12 @@ impl Table {
         self.lives.lock().get(id).cloned()
     }
 
-    /// Forgets a container.
+    /// Forgets a container. Whoever waits for its end waits no longer.
     pub(crate) fn remove(&self, id: &ContainerId) {
-        self.lives.lock().remove(id);
+        let removed = self.lives.lock().remove(id);
+        if let Some(life) = removed {
+            life.ended(lost("it was removed"));
+        }
     }
 
     /// All containers whose end isn't known.
@@ -49,5 +52,19 @@ impl Table {
         for (_id, life) in self.living() {
             life.ended(exit.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn nobody_waits_for_the_end_of_what_was_removed() {
+        let (table, id) = (Table::default(), ContainerId("c".into()));
+        let life = table.insert(&id);
+        table.remove(&id);
+        let exit = tokio::time::timeout(std::time::Duration::from_secs(5), life.exit());
+        assert_eq!(exit.await.unwrap().message, "it was removed");
     }
 }

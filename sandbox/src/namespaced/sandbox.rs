@@ -190,9 +190,12 @@ impl Sandbox for NamespacedSandbox {
         }
         let asked = async {
             launched.agent.stop_containers(grace).await;
-            // An answer may be lost with the agent that gave it.
-            let _ = launched.agent.client().shutdown(Duration::ZERO).await;
-            tokio::time::timeout(SHUTDOWN_LIMIT, ending.wait()).await
+            let shut_down = async {
+                // An answer may be lost with the agent that gave it.
+                let _ = launched.agent.client().shutdown(Duration::ZERO).await;
+                ending.wait().await
+            };
+            tokio::time::timeout(SHUTDOWN_LIMIT, shut_down).await
         };
         let in_time = tokio::select! {
             _ = ending.wait() => true,

@@ -29,6 +29,18 @@ impl Inner {
         Ok(())
     }
 
+    pub(super) async fn abandon(&self, attachment: Attachment) -> Result<(), Error> {
+        let _turn = self.turns.other(attachment.id.container_id()).await;
+        let records = self.cache.of(&attachment.id)?;
+        if records.is_empty() {
+            self.del_unrecorded(attachment).await;
+        }
+        for saved in records {
+            self.undo_or_later(saved).await;
+        }
+        Ok(())
+    }
+
     /// Nobody knows whether there is anything to undo, so a failure is nobody's either.
     async fn del_unrecorded(&self, mut attachment: Attachment) {
         let Ok(found) = self.network() else { return };
@@ -97,13 +109,13 @@ impl Inner {
         Ok(())
     }
 
-    /// After a failed ADD: what can't be undone now is undone later.
+    /// Where nobody asks again, as after a failed ADD: what can't be undone now is undone later.
     pub(super) async fn undo_or_later(&self, saved: SavedAttachment) {
         if let Err(error) = self.undo(&saved).await {
             warn_failed(
                 &saved,
                 &error,
-                "failed attachment could not be undone: tried again later",
+                "attachment could not be undone: tried again later",
             );
             self.undo_later(saved);
         }

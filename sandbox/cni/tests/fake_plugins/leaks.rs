@@ -148,3 +148,17 @@ async fn what_could_not_be_undone_after_a_failed_add_is_undone_later() {
         .await;
     assert_eq!(fake.calls(), ["ADD one", "DEL one", "DEL one"]);
 }
+
+#[tokio::test]
+async fn what_is_abandoned_and_could_not_be_undone_is_undone_later() {
+    let fake = Fake::new(&["one"], &["1.0.0"]);
+    fake.behave("one", "DEL", "exit 1");
+    let cni = fake.open().await;
+    cni.add(attachment("a")).await.unwrap();
+    cni.abandon(attachment("a")).await.unwrap();
+    assert_eq!(fake.records().len(), 1);
+    fake.behave("one", "DEL", "");
+    fake.eventually("it is undone", || fake.records().is_empty())
+        .await;
+    assert_eq!(fake.calls(), ["ADD one", "DEL one", "DEL one"]);
+}
