@@ -89,6 +89,16 @@ pub(crate) async fn take_back(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result
     Ok(())
 }
 
+/// Ends a pod that can't be taken back because of `error`, without its help.
+pub(crate) async fn discard(server: &CriServer, pod: &Pod, error: &Error) -> Result<()> {
+    warn!(pod_id = %pod.id, error = chain(error), "pod can't be taken back, and is killed");
+    let handler = server.handlers.get(&pod.record.get().handler)?;
+    let discarded = handler.discard(&pod.id).await;
+    discarded.doing(format!("kill pod {}", pod.id))?;
+    forget_sandbox(pod).await;
+    Ok(())
+}
+
 async fn take_back_container(sandbox: &dyn sandbox::Sandbox, container: &Container) {
     let adopted = match sandbox.adopt_container(&container.id).await {
         Ok(workload) => workload.status().await.map(|status| (workload, status)),

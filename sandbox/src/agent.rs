@@ -45,16 +45,43 @@ impl Drop for Agent {
 }
 
 impl Agent {
-    /// Connects to the agent at `address`, or gives up after `limit`.
+    /// Connects to the agent of a new sandbox at `address`, or gives up after `limit`.
     pub(crate) async fn connect(address: &Address, limit: Duration) -> Result<Self> {
         let client = Client::connect(address, limit).await.map_err(refused)?;
-        let table = Arc::new(Table::default());
+        Ok(Self::followed(client, Table::default()))
+    }
+
+    /// Connects to the agent of a sandbox that was made before a restart of ours. Takes back the containers
+    /// that are `ours`, by what the agent says of them; a guest may list any.
+    pub(crate) async fn reconnect(
+        address: &Address,
+        limit: Duration,
+        pids: Pids,
+        ours: impl Fn(&ContainerId) -> bool,
+    ) -> Result<Self> {
+        let client = Client::connect(address, limit).await.map_err(refused)?;
+        let table = Table::default();
+        let listed = client.list_containers(None).await.map_err(refused)?;
+        for container in listed {
+            let id = ContainerId(container.container_id.clone());
+            if ours(&id) {
+                table.insert(&id).recalled(&container, pids);
+            } else {
+                tracing::warn!(container_id = %quoted(&id.0), "an agent lists a container that is not ours");
+            }
+        }
+        Ok(Self::followed(client, table))
+    }
+
+    /// Events about containers that are not in `table` yet are not heard.
+    fn followed(client: Client, table: Table) -> Self {
+        let table = Arc::new(table);
         let events = tokio::spawn(events::follow(client.clone(), table.clone()));
-        Ok(Self {
+        Self {
             client,
             table,
             events,
-        })
+        }
     }
 
     /// For calls.
@@ -107,16 +134,6 @@ impl Agent {
     pub(crate) async fn dial(&self, port: u16) -> Result<Connection> {
         let session = self.client.dial(port).await.map_err(refused)?;
         Ok(streams::connection(session))
-    }
-
-    /// Takes back the containers that were made before a restart of ours, by what the agent says of them.
-    pub(crate) async fn recall(&self, pids: Pids) -> Result<()> {
-        let listed = self.client.list_containers(None).await.map_err(refused)?;
-        for container in listed {
-            let id = ContainerId(container.container_id.clone());
-            self.table.insert(&id).recalled(&container, pids);
-        }
-        Ok(())
     }
 
     /// A known container.

@@ -67,6 +67,9 @@ pub trait Sandboxer: Send + Sync + 'static {
     /// meanwhile; what was left of it has been removed then.
     async fn adopt(&self, saved: SavedSandbox) -> Result<Arc<dyn Sandbox>>;
 
+    /// Kills a sandbox that can't be adopted and removes what is left of it. Needs nobody inside to agree.
+    async fn discard(&self, id: &SandboxId) -> Result<()>;
+
     /// Removes whatever sandboxes of this kind left behind. `keep` names every sandbox that the server
     /// knows, of whatever kind. Called once at start, after the known ones were adopted.
     async fn sweep(&self, keep: &[SandboxId]) -> Result<()>;

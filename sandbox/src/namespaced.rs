@@ -96,6 +96,10 @@ impl Sandboxer for Namespaced {
         }
     }
 
+    async fn discard(&self, id: &SandboxId) -> Result<()> {
+        self.leftovers.clear(id).await
+    }
+
     async fn sweep(&self, keep: &[SandboxId]) -> Result<()> {
         self.leftovers.sweep(keep).await
     }

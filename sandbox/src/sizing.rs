@@ -90,8 +90,16 @@ fn memory(policy: &Policy, sum: &Resources, kubelet: Option<KubeletLimits>) -> (
     (wanted, format!("{wanted} MiB = {told} + {system} (system)"))
 }
 
+/// What a machine's interrupt controllers have numbers for.
+const MAX_VCPUS: u32 = 255;
+
 fn vcpus(policy: &Policy, sum: &Resources, kubelet: Option<KubeletLimits>) -> (u32, String) {
-    let host = policy.host_cpus.max(1);
+    let host = policy.host_cpus.clamp(1, MAX_VCPUS);
+    let all = if policy.host_cpus > MAX_VCPUS {
+        "as many as a machine can have"
+    } else {
+        "all CPUs of the node"
+    };
     let partial = kubelet.is_some_and(|kubelet| !kubelet.cpu_limited);
     let limit = sum.cpu_quota_us.and_then(|quota| u64::try_from(quota).ok());
     let period = sum
@@ -99,21 +107,16 @@ fn vcpus(policy: &Policy, sum: &Resources, kubelet: Option<KubeletLimits>) -> (u
         .filter(|period| *period > 0)
         .unwrap_or(100_000);
     let Some(quota) = limit.filter(|quota| *quota > 0) else {
-        return (host, format!("{host} = all CPUs of the node: no CPU limit"));
+        return (host, format!("{host} = {all}: no CPU limit"));
     };
     let limits = hundredths(quota, period);
     if partial {
-        let told = format!(
-            "{host} = all CPUs of the node: {limits} CPUs of limits, but a container without one"
-        );
+        let told = format!("{host} = {all}: {limits} CPUs of limits, but a container without one");
         return (host, told);
     }
     let wanted = quota.div_ceil(period);
     if wanted > u64::from(host) {
-        return (
-            host,
-            format!("{host} = all CPUs of the node, for {limits} CPUs of limits"),
-        );
+        return (host, format!("{host} = {all}, for {limits} CPUs of limits"));
     }
     let wanted = u32::try_from(wanted).expect("it is at most the number of CPUs");
     (

@@ -147,6 +147,12 @@ impl Supervisor {
         }
     }
 
+    /// Ends it and takes note of its end, so that the kernel need not keep that for us.
+    pub(crate) async fn bury(self) {
+        self.kill();
+        self.wait().await;
+    }
+
     /// Says how willingly the kernel kills it for want of memory.
     pub(crate) fn set_oom_score_adj(&self, score: i32) -> Result<()> {
         let path = format!("/proc/{}/oom_score_adj", self.pid());

@@ -156,6 +156,10 @@ impl Sandboxer for Vm {
         }
     }
 
+    async fn discard(&self, id: &SandboxId) -> Result<()> {
+        self.handler.clear(id).await
+    }
+
     async fn sweep(&self, keep: &[SandboxId]) -> Result<()> {
         let swept = self.handler.leftovers.sweep(keep).await;
         swept.and(self.handler.users.forget_gone())

@@ -8,8 +8,8 @@
 /// costs us. The reader tells of its progress every half of it.
 pub const STREAM_WINDOW: u32 = 512 * 1024;
 
-/// The same for all streams of a connection.
-pub const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// The same for all streams of a connection: so many that nobody reads do not hold up the others.
+pub const CONNECTION_WINDOW: u32 = 128 * STREAM_WINDOW;
 
 /// Bytes of the largest HTTP/2 frame. The default of 16 KiB would cut every piece in several.
 pub const FRAME: u32 = 64 * 1024;

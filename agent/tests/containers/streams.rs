@@ -8,7 +8,7 @@ use agent_api::v1;
 use agent_api::v1::stream_input::Input;
 use agent_api::v1::stream_output::Output;
 
-use crate::fixture::{Pod, process, wait_for};
+use crate::fixture::{Pod, exec, process, wait_for};
 
 fn attach(id: &str, stdin: bool) -> v1::StreamStart {
     v1::StreamStart {
@@ -186,5 +186,23 @@ async fn a_stranger_who_holds_the_pipe_does_not_hold_up_the_exit() {
     assert_eq!(pod.exit_of("c1").await.code, 0);
     assert_eq!(pod.log("c1"), "first\n");
     drop(held);
+    pod.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_nobody_reads_hold_up_nobody_else() {
+    let pod = Pod::new().await;
+    pod.start(pod.shell("c1", "sleep 1000")).await;
+    let mut unread = Vec::new();
+    for _ in 0..6 {
+        let endless = exec("c1", &["cat", "/dev/zero"]);
+        unread.push(pod.client.exec(endless).await.unwrap());
+    }
+    // Until they have filled what may be on its way.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let seen = tokio::time::timeout(Duration::from_secs(30), pod.exec_output("c1", "echo there"));
+    assert_eq!(seen.await.unwrap(), "there\n");
+    assert_eq!(pod.output_of(pod.shell("c2", "echo fine")).await, "fine\n");
+    drop(unread);
     pod.finish().await;
 }

@@ -29,7 +29,9 @@ pub(crate) async fn stop(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result<()> 
     pod.stopping.store(true, Ordering::Release);
     // First of all: from here on no container is made in it.
     watch::over(pod, "").await;
-    readopt::take_back(server, pod).await?;
+    if let Err(error) = readopt::take_back(server, pod).await {
+        readopt::discard(server, pod, &error).await?;
+    }
     if let Some(sandbox) = pod.sandbox.get() {
         let limit = Duration::from_secs(server.config.stop_timeout_s);
         stop_sandbox(pod, sandbox.clone(), limit).await?;

@@ -161,7 +161,7 @@ async fn after_a_reboot_all_has_ended_and_nobody_is_asked() {
 }
 
 #[tokio::test]
-async fn a_pod_that_does_not_answer_is_tried_again_when_it_is_stopped() {
+async fn a_pod_that_does_not_answer_is_killed_when_it_is_stopped() {
     let mut node = Node::start().await;
     let (pod, id) = node.running().await;
     node.world.fail("adopt");
@@ -171,12 +171,13 @@ async fn a_pod_that_does_not_answer_is_tried_again_when_it_is_stopped() {
         PodSandboxState::SandboxNotready
     );
     assert_eq!(node.world.sandboxes(), 1, "it may live, so it is not swept");
+    node.world.fail("discard");
     node.stop_pod(&pod).await.unwrap_err();
-    node.world.mend("adopt");
+    node.world.mend("discard");
     node.stop_pod(&pod).await.unwrap();
+    assert_eq!(node.world.sandboxes(), 0, "it had no part in its end");
     node.remove_container(&id).await.unwrap();
     node.remove_pod(&pod).await.unwrap();
-    assert_eq!(node.world.sandboxes(), 0);
 }
 
 #[tokio::test]

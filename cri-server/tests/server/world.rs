@@ -234,6 +234,12 @@ impl Sandboxer for World {
         }
     }
 
+    async fn discard(&self, id: &SandboxId) -> Result<()> {
+        self.check("discard")?;
+        self.0.things.lock().sandboxes.remove(id);
+        Ok(())
+    }
+
     async fn sweep(&self, keep: &[SandboxId]) -> Result<()> {
         self.0
             .things

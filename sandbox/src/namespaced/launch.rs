@@ -150,14 +150,13 @@ impl Prepared<'_> {
         } = self.planned;
         // From here on only the agent listens: if it dies, connecting fails at once.
         drop(self.listener);
-        let limit = Duration::from_secs(config.start_timeout_s);
-        let agent = Agent::connect(&Address::Unix(places.socket.clone()), limit).await?;
-        let request = configuration(config, &spec, &cgroup, &places)?;
-        agent
-            .client()
-            .configure_sandbox(request)
-            .await
-            .map_err(refused)?;
+        let agent = match configured(config, &spec, &cgroup, &places).await {
+            Ok(agent) => agent,
+            Err(error) => {
+                supervisor.bury().await;
+                return Err(error);
+            }
+        };
         Ok(Launched {
             id: spec.id,
             cgroup,
@@ -194,6 +193,21 @@ impl Prepared<'_> {
         };
         Supervisor::start(&launch, places.lock.clone())
     }
+}
+
+/// Connects to the agent and tells it what the pod is.
+async fn configured(
+    config: &Config,
+    spec: &SandboxSpec,
+    cgroup: &PodCgroup,
+    places: &Places,
+) -> Result<Agent> {
+    let limit = Duration::from_secs(config.start_timeout_s);
+    let agent = Agent::connect(&Address::Unix(places.socket.clone()), limit).await?;
+    let request = configuration(config, spec, cgroup, places)?;
+    let configured = agent.client().configure_sandbox(request).await;
+    configured.map_err(refused)?;
+    Ok(agent)
 }
 
 impl Launched {

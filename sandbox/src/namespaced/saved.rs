@@ -53,8 +53,8 @@ impl Saved {
         };
         let places = Places::below(&self.state_dir);
         let limit = Duration::from_secs(config.start_timeout_s);
-        let agent = Agent::connect(&Address::Unix(places.socket.clone()), limit).await?;
-        agent.recall(Pids::OfNode).await?;
+        let address = Address::Unix(places.socket.clone());
+        let agent = Agent::reconnect(&address, limit, Pids::OfNode, |_| true).await?;
         Ok(Some(Launched {
             id: id.clone(),
             cgroup: PodCgroup::saved(self.cgroup, self.parent),

@@ -70,6 +70,20 @@ fn a_best_effort_pod_gets_one_default_and_all_cpus() {
 }
 
 #[test]
+fn a_machine_has_no_more_cpus_than_it_can_have() {
+    let policy = Policy {
+        host_cpus: 384,
+        ..POLICY
+    };
+    let size = size(&policy, &Resources::default(), None);
+    assert_eq!(size.vcpus, 255);
+    assert_eq!(
+        size.vcpus_because,
+        "255 = as many as a machine can have: no CPU limit"
+    );
+}
+
+#[test]
 fn a_sum_that_leaves_a_container_out_is_recognised() {
     let size = check(&sum(1000, 512), UNLIMITED, 8, 768);
     assert_eq!(

@@ -52,6 +52,12 @@ impl Record {
     pub(super) fn path(dir: &Path, id: &ContainerId) -> PathBuf {
         dir.join(format!("{id}.json"))
     }
+
+    /// Whether there is one. The id may be a guest's words, and must not become any path of the node.
+    pub(super) fn is_kept(dir: &Path, id: &ContainerId) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        id.0.bytes().all(plain) && id.0.len() < 200 && Self::path(dir, id).is_file()
+    }
 }
 
 impl VmContainer {
@@ -120,5 +126,26 @@ impl Container for VmContainer {
 
     async fn remove(&self) -> Result<()> {
         self.sandbox.dismantle(self.id(), &self.record).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_a_guest_made_up_is_no_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("kept");
+        std::fs::create_dir(&kept).unwrap();
+        for path in [kept.join("c1.json"), dir.path().join("outside.json")] {
+            std::fs::write(path, "{}").unwrap();
+        }
+        let is_kept = |id: &str| Record::is_kept(&kept, &ContainerId(id.into()));
+        assert!(is_kept("c1"));
+        let absolute = dir.path().join("outside");
+        for id in ["c2", "", "../outside", absolute.to_str().unwrap()] {
+            assert!(!is_kept(id), "{id}");
+        }
     }
 }

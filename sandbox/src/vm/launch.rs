@@ -88,6 +88,9 @@ impl Planned {
     }
 }
 
+/// A machine that is up, as those see it who talk to it.
+type Up = (Arc<Control>, Events, Agent);
+
 impl Prepared<'_> {
     /// Starts the VMM, boots the machine and configures its agent.
     pub(super) async fn launch(self) -> Result<(Launched, Events)> {
@@ -106,12 +109,11 @@ impl Prepared<'_> {
         };
         let supervisor = self.start(log)?;
         step("the VMM is started");
-        let network = self.connect_network().await?;
-        let brought_up = self.bring_up(&supervisor, &network, &step).await;
-        let (control, events, agent) = match brought_up {
+        let brought_up = self.bring_up_in_network(&supervisor, &step).await;
+        let (network, (control, events, agent)) = match brought_up {
             Ok(up) => up,
             Err(error) => {
-                network.disconnect().await;
+                supervisor.bury().await;
                 return Err(error);
             }
         };
@@ -130,6 +132,21 @@ impl Prepared<'_> {
             agent,
         };
         Ok((launched, events))
+    }
+
+    async fn bring_up_in_network(
+        &self,
+        supervisor: &Supervisor,
+        step: &impl Fn(&str),
+    ) -> Result<(Network, Up)> {
+        let network = self.connect_network().await?;
+        match self.bring_up(supervisor, &network, step).await {
+            Ok(up) => Ok((network, up)),
+            Err(error) => {
+                network.disconnect().await;
+                Err(error)
+            }
+        }
     }
 
     async fn connect_network(&self) -> Result<Network> {
@@ -157,7 +174,7 @@ impl Prepared<'_> {
         supervisor: &Supervisor,
         network: &Network,
         step: &impl Fn(&str),
-    ) -> Result<(Arc<Control>, Events, Agent)> {
+    ) -> Result<Up> {
         let control = Arc::new(Control::at(self.planned.places.control.clone()));
         let mut events = control.subscribe().await?;
         self.boot(&control, network).await?;

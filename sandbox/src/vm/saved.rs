@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
+use super::container::Record;
 use super::control::{Control, Events};
 use super::launch::{Launched, address};
 use super::plan::Places;
@@ -80,8 +81,8 @@ impl Saved {
         let control = Arc::new(Control::at(places.control.clone()));
         let events = control.subscribe().await?;
         let limit = Duration::from_secs(config.boot_timeout_s);
-        let agent = Agent::connect(&address(&places), limit).await?;
-        agent.recall(Pids::OfGuest).await?;
+        let ours = |id: &_| Record::is_kept(&places.containers, id);
+        let agent = Agent::reconnect(&address(&places), limit, Pids::OfGuest, ours).await?;
         let launched = Launched {
             id: id.clone(),
             cgroup: PodCgroup::saved(self.cgroup, self.parent),

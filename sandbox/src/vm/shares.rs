@@ -164,8 +164,7 @@ impl Shares {
         self.write(&started.supervisor, &[])?;
         let socket = &started.socket;
         if let Err(error) = server::attach(&self.control, TAG, socket).await {
-            started.supervisor.kill();
-            started.supervisor.wait().await;
+            started.supervisor.bury().await;
             let words = launch.last_words();
             let doing =
                 format!("attach the pod's file system; the server's last words are {words:?}");

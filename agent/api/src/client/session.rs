@@ -150,11 +150,8 @@ impl Client {
 
     /// What happened after event number `after`, then what happens.
     pub async fn events(&self, after: u64) -> Result<Streaming<v1::Event>, Error> {
-        let reply = self
-            .streams
-            .clone()
-            .events(v1::EventsRequest { after })
-            .await;
+        // Beside the calls: streams that nobody reads must not hold up what happens.
+        let reply = self.calls.clone().events(v1::EventsRequest { after }).await;
         Ok(reply.map_err(|e| refused("watch events", e))?.into_inner())
     }
 }
