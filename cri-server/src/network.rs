@@ -122,8 +122,7 @@ impl Network {
             return Ok(());
         };
         if let Some(cni) = &self.cni {
-            let id = wishes::id(id).map_err(cni::Error::from)?;
-            cni.del(Attachment::new(id, namespace)).await?;
+            cni.del(attachment(id, namespace)?).await?;
         }
         release(namespace)?;
         self.pods.lock().remove(id);
@@ -142,17 +141,12 @@ impl Network {
         };
         // From here on the plugins' collection may have it.
         self.pods.lock().remove(id);
-        let detached = self.detach_or_later(id, namespace).await;
+        let detached = match &self.cni {
+            Some(cni) => cni.abandon(attachment(id, namespace)?).await,
+            None => Ok(()),
+        };
         release(namespace)?;
-        detached
-    }
-
-    async fn detach_or_later(&self, id: &SandboxId, namespace: &Path) -> Result<(), NetworkError> {
-        if let Some(cni) = &self.cni {
-            let id = wishes::id(id).map_err(cni::Error::from)?;
-            cni.abandon(Attachment::new(id, namespace)).await?;
-        }
-        Ok(())
+        Ok(detached?)
     }
 
     /// What plugins did so far.
@@ -233,6 +227,12 @@ pub struct NetworkReadiness {
     pub reason: &'static str,
     /// For people.
     pub message: String,
+}
+
+/// A pod's attachment, for undoing it.
+fn attachment(id: &SandboxId, namespace: &Path) -> Result<Attachment, NetworkError> {
+    let id = wishes::id(id).map_err(cni::Error::from)?;
+    Ok(Attachment::new(id, namespace))
 }
 
 fn release(path: &Path) -> Result<(), NetworkError> {

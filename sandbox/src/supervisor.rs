@@ -20,7 +20,7 @@ mod log_file;
 mod spawn;
 
 pub(crate) use lock::{holder, is_held, take};
-pub(crate) use log_file::LogFile;
+pub(crate) use log_file::{LogFile, last_bytes};
 
 use crate::cgroup::PodCgroup;
 use crate::readiness::Readiness;

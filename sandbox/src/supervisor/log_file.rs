@@ -1,12 +1,15 @@
 //! The log lines of a supervisor, in a file that does not grow for ever.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Beyond this the file is set aside, and what was set aside before is forgotten.
 const LIMIT: u64 = 256 * 1024;
+
+/// So much of its end is set aside.
+const KEPT: usize = 1024 * 1024;
 
 /// A supervisor's log file. The supervisor has it open for appending, so it may be cut at any time.
 #[derive(Clone, Debug)]
@@ -43,7 +46,8 @@ impl LogFile {
             Err(error) => return Err(error),
         };
         if file.metadata()?.len() > LIMIT {
-            fs::copy(&self.path, self.path.with_extension("log.1"))?;
+            let aside = self.path.with_extension("log.1");
+            fs::write(aside, last_bytes(&self.path, KEPT)?)?;
             file.set_len(0)?;
         }
         Ok(())
@@ -51,15 +55,26 @@ impl LogFile {
 
     /// Its last lines, of at most `limit` bytes, for an error that says why a supervisor died.
     pub(crate) fn tail(&self, limit: usize) -> String {
-        let bytes = fs::read(&self.path).unwrap_or_default();
-        let start = bytes.len().saturating_sub(limit);
-        let text = String::from_utf8_lossy(&bytes[start..]);
+        // One byte before tells whether the first line is whole.
+        let bytes = last_bytes(&self.path, limit + 1).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         let whole = match text.split_once('\n') {
-            Some((_cut, rest)) if start > 0 => rest,
+            Some((_cut, rest)) if bytes.len() > limit => rest,
             _ => &text,
         };
         whole.trim_end().to_owned()
     }
+}
+
+/// At most the last `limit` bytes of a file, however long somebody has made it.
+pub(crate) fn last_bytes(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    let start = file.metadata()?.len().saturating_sub(limit);
+    file.seek(io::SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

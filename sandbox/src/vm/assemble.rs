@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vmm_api::Request;
 
@@ -18,6 +19,9 @@ use crate::{ContainerId, ContainerSpec, Error, Kind, PidMode, Resources, Result,
 
 /// Name of the file behind a container's writable layer.
 const WRITABLE: &str = "writable.ext4";
+
+/// How long a half-made container may keep a restarted server from taking back the others.
+const DISMANTLE_LIMIT: Duration = Duration::from_secs(5);
 
 const MIB: u64 = 1 << 20;
 
@@ -227,20 +231,38 @@ impl Shared {
     pub(super) async fn recall(&self) -> Result<()> {
         self.shares.recall().await?;
         let agent = &self.launched.agent;
+        let records = self.records()?;
+        self.disks.recall(&records).await;
         let mut known = Vec::new();
-        for (id, record) in self.records()? {
-            self.disks
-                .recall(&id, &record.images, record.writable.as_ref())
-                .await;
-            match agent.table().get(&id) {
+        for (id, record) in &records {
+            let kept = match agent.table().get(id) {
                 Some(life) => {
                     life.set_user(record.user.clone());
-                    known.extend(record.disks().cloned());
+                    true
                 }
-                None => self.dismantle(&id, &record).await?,
+                None => !self.dismantle_in_time(id, record).await,
+            };
+            if kept {
+                known.extend(record.disks().cloned());
             }
         }
         self.disks.detach_unknown(agent, &known).await
+    }
+
+    /// Tells whether it is gone. One that is not must not keep the others from being taken back, and is
+    /// tried again at the next restart.
+    async fn dismantle_in_time(&self, id: &ContainerId, record: &Record) -> bool {
+        let dismantled = tokio::time::timeout(DISMANTLE_LIMIT, self.dismantle(id, record));
+        match dismantled.await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => {
+                tracing::warn!(container_id = %id, error = %error.chain(), "a half-made container can't be removed");
+            }
+            Err(_) => {
+                tracing::warn!(container_id = %id, limit = ?DISMANTLE_LIMIT, "a half-made container is not removed in time");
+            }
+        }
+        false
     }
 
     fn records(&self) -> Result<Vec<(ContainerId, Record)>> {

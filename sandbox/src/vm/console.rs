@@ -1,9 +1,9 @@
 //! What a guest's kernel printed last, for the one who has to find out why it is over.
 
-use std::fs;
 use std::path::Path;
 
 use crate::agent::quoted;
+use crate::supervisor::last_bytes;
 
 /// Enough for a panic's message and the top of its trace.
 const LINES: usize = 12;
@@ -13,9 +13,8 @@ const WINDOW: usize = 8192;
 
 /// The last lines of the console, made harmless: they are the guest's words.
 pub(super) fn last_words(path: &Path) -> String {
-    let bytes = fs::read(path).unwrap_or_default();
-    let window = &bytes[bytes.len().saturating_sub(WINDOW)..];
-    let text = String::from_utf8_lossy(window);
+    let window = last_bytes(path, WINDOW).unwrap_or_default();
+    let text = String::from_utf8_lossy(&window);
     let lines: Vec<_> = text
         .lines()
         .map(str::trim_end)
@@ -35,6 +34,8 @@ pub(super) fn last_words(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[track_caller]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use vmm_api::{BlkAccess, BlkSpec, DeviceAddress, DeviceSpec, Extent, Reply, Request};
 
+use super::container::Record;
 use super::control::Control;
 use crate::agent::{Agent, refused};
 use crate::spec::{self, ImageFiles};
@@ -65,28 +66,25 @@ impl Disks {
         }
     }
 
-    /// Takes back what a container uses since before a restart of ours.
-    pub(super) async fn recall(
-        &self,
-        user: &ContainerId,
-        images: &[ImageDisk],
-        writable: Option<&Disk>,
-    ) {
+    /// Takes back what containers use since before a restart of ours. All of them at once: one that is then
+    /// removed must not take a disk along that another has, too.
+    pub(super) async fn recall(&self, containers: &[(ContainerId, Record)]) {
         let mut state = self.state.lock().await;
-        for image in images {
-            let shared = state
-                .images
-                .entry(image.key.clone())
-                .or_insert_with(|| Shared {
-                    disk: image.disk.clone(),
-                    users: HashSet::new(),
-                });
-            shared.users.insert(user.clone());
-        }
-        for disk in images.iter().map(|image| &image.disk).chain(writable) {
-            state.next = state
-                .next
-                .max(disk.number().map_or(0, |number| number.saturating_add(1)));
+        for (user, record) in containers {
+            for image in &record.images {
+                let shared = state
+                    .images
+                    .entry(image.key.clone())
+                    .or_insert_with(|| Shared {
+                        disk: image.disk.clone(),
+                        users: HashSet::new(),
+                    });
+                shared.users.insert(user.clone());
+            }
+            for disk in record.disks() {
+                let after = disk.number().map_or(0, |number| number.saturating_add(1));
+                state.next = state.next.max(after);
+            }
         }
     }
 
@@ -323,11 +321,34 @@ mod tests {
             serial: "writable-7".into(),
             address: DeviceAddress { slot: 4 },
         };
-        disks
-            .recall(&ContainerId("c1".into()), &[], Some(&disk))
-            .await;
+        let record = Record {
+            writable: Some(disk),
+            ..Record::default()
+        };
+        disks.recall(&[(ContainerId("c1".into()), record)]).await;
         let serial = disks.state.lock().await.serial("image");
         assert_eq!(serial, "image-8");
         assert!(serial.len() <= 20);
+    }
+
+    #[tokio::test]
+    async fn an_image_that_another_container_uses_stays_when_one_is_removed_after_a_restart() {
+        let disks = Disks::none(Arc::new(Control::at("/nonexistent".into())));
+        let record = Record {
+            images: vec![ImageDisk {
+                key: "image".into(),
+                disk: Disk {
+                    serial: "image-1".into(),
+                    address: DeviceAddress { slot: 4 },
+                },
+            }],
+            ..Record::default()
+        };
+        let ids = ["c1", "c2"].map(|id| ContainerId(id.into()));
+        disks
+            .recall(&ids.clone().map(|id| (id, record.clone())))
+            .await;
+        let state = disks.state.lock().await;
+        assert_eq!(state.images["image"].users, HashSet::from(ids));
     }
 }

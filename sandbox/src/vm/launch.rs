@@ -36,8 +36,8 @@ pub(super) struct Prepared<'a> {
     config: &'a Config,
     planned: Planned,
     uid: u32,
-    lock: File,
-    control: OwnedFd,
+    /// What the VMM finds as its first descriptors: where it listens to us, and the lock that it holds.
+    handed: Vec<OwnedFd>,
     vsock: UnixListener,
     console: File,
     kernel: File,
@@ -77,8 +77,7 @@ impl Planned {
         Ok(Prepared {
             config,
             uid: users.assign(&places.lock)?,
-            lock,
-            control: control::listen(&places.control)?,
+            handed: vec![control::listen(&places.control)?, lock.into()],
             vsock,
             console: open_console(&places.console)?,
             kernel: open(&config.kernel)?,
@@ -101,13 +100,15 @@ impl Prepared<'_> {
             .map_err(|error| told(error, &log, &console))
     }
 
-    async fn run(self, log: &LogFile) -> Result<(Launched, Events)> {
+    async fn run(mut self, log: &LogFile) -> Result<(Launched, Events)> {
         let since = Instant::now();
+        let supervisor = self.start(log)?;
+        // From here on only the VMM listens: if it dies, greeting it fails at once.
+        self.handed.clear();
         let step = |step: &str| {
             let sandbox_id = &self.planned.spec.id;
             tracing::debug!(%sandbox_id, after = ?since.elapsed(), "{step}");
         };
-        let supervisor = self.start(log)?;
         step("the VMM is started");
         let brought_up = self.bring_up_in_network(&supervisor, &step).await;
         let (network, (control, events, agent)) = match brought_up {
@@ -208,7 +209,7 @@ impl Prepared<'_> {
         let launch = Launch {
             program: &self.config.vmm,
             args: ["--uid", &uid, "--gid", &uid].map(Into::into).to_vec(),
-            descriptors: vec![self.control.as_fd(), self.lock.as_fd()],
+            descriptors: self.handed.iter().map(AsFd::as_fd).collect(),
             output: output.as_fd(),
             cgroup,
             oom_score_adj: spec.resources.oom_score_adj.unwrap_or(0),

@@ -8,10 +8,11 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, statat};
+use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount_bind, mount_change, mount_remount,
-    unmount,
+    MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags, mount_bind, mount_change,
+    mount_remount, open_tree, unmount,
 };
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, chdir, pivot_root, set_dumpable_behavior, setrlimit,
@@ -53,15 +54,36 @@ pub(crate) fn raise_descriptors() -> io::Result<u64> {
     Ok(limit)
 }
 
-/// The directory of our own descriptors, by which files are opened again. It outlasts our view of /proc.
+/// The directory of our own descriptors, by which files are opened again.
 pub(crate) fn open_descriptors() -> Result<File, JailError> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(CWD, "/proc/self/fd", flags, Mode::empty());
     step("open the directory of descriptors", opened).map(File::from)
 }
 
-/// Locks the calling process in, which must have one thread only, with `root` as its root directory.
-pub(crate) fn enter(root: &Path) -> Result<(), JailError> {
+/// The same for a process that is locked in: a mount of its own, which outlasts our view of /proc and has
+/// nothing above it. From a mere directory `..` would lead to the root of the node.
+fn mount_descriptors() -> Result<File, JailError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mounted = open_tree(CWD, "/proc/self/fd", flags);
+    step("mount the directory of descriptors", mounted).map(File::from)
+}
+
+/// Whether nothing is above `directory`, as far as the process can see.
+fn is_topmost(directory: &File) -> rustix::io::Result<bool> {
+    let above = statat(directory, "..", AtFlags::empty())?;
+    let own = fstat(directory)?;
+    Ok((above.st_dev, above.st_ino) == (own.st_dev, own.st_ino))
+}
+
+/// Locks the calling process in, which must have one thread only, with `root` as its root directory. Gives
+/// the directory of its descriptors, by which files are opened again.
+pub(crate) fn enter(root: &Path) -> Result<File, JailError> {
+    let process = mount_descriptors()?;
+    match step("look above the descriptors", is_topmost(&process))? {
+        true => {}
+        false => step("keep the node out of reach", Err(Errno::XDEV))?,
+    }
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -78,7 +100,8 @@ pub(crate) fn enter(root: &Path) -> Result<(), JailError> {
     step(
         "refuse to be traced",
         set_dumpable_behavior(DumpableBehavior::NotDumpable),
-    )
+    )?;
+    Ok(process)
 }
 
 fn change_root(root: &Path) -> Result<(), JailError> {
@@ -118,5 +141,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let number = std::os::fd::AsRawFd::as_raw_fd(&file).to_string();
         rustix::fs::openat(&directory, number, OFlags::RDONLY, Mode::empty()).unwrap();
+        // Which is why a process that is locked in has none like this.
+        assert!(!is_topmost(&directory).unwrap());
     }
 }

@@ -88,14 +88,13 @@ fn main() -> ExitCode {
 /// Locks the process in, and serves until the machine hangs up.
 fn serve(args: &Args, listener: std::os::unix::net::UnixListener) -> anyhow::Result<()> {
     let descriptors = jail::raise_descriptors().context("raise the limit of open files")?;
-    let process = jail::open_descriptors()?;
-    let root = match args.strictness() {
-        None => args.root.clone(),
+    let (root, process) = match args.strictness() {
+        None => (args.root.clone(), jail::open_descriptors()?),
         Some(strictness) => {
-            jail::enter(&args.root)?;
+            let process = jail::enter(&args.root)?;
             capabilities::drop_all_but_needed()?;
             seccomp::apply(strictness)?;
-            PathBuf::from("/")
+            (PathBuf::from("/"), process)
         }
     };
     let files = file_system::open(&root, process, descriptors)?;

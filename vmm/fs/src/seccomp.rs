@@ -89,7 +89,6 @@ const FILES: &[c_long] = &[
     SYS_openat2,
     SYS_close,
     SYS_dup,
-    SYS_fcntl,
     SYS_read,
     SYS_readv,
     SYS_pread64,
@@ -163,14 +162,38 @@ fn rules() -> BTreeMap<c_long, Vec<SeccompRule>> {
     // To abort. Root could signal others, too.
     let ourselves = u64::from(std::process::id());
     rules.insert(SYS_tgkill, vec![equals(0, ourselves)]);
+    rules.insert(SYS_fcntl, descriptor_rules());
+    rules
+}
+
+/// What is done with descriptors. With others of its commands a process has signals sent to any other, and
+/// root needs no capability for that.
+fn descriptor_rules() -> Vec<SeccompRule> {
+    let harmless = [F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC];
+    let mut rules: Vec<_> = harmless
+        .iter()
+        .map(|command| equals(1, command.unsigned_abs().into()))
+        .collect();
+    let no_signals = SeccompCmpOp::MaskedEq(O_ASYNC.unsigned_abs().into());
+    rules.push(all(&[
+        (1, SeccompCmpOp::Eq, F_SETFL.unsigned_abs().into()),
+        (2, no_signals, 0),
+    ]));
     rules
 }
 
 fn equals(argument: u8, value: u64) -> SeccompRule {
-    let operator = SeccompCmpOp::Eq;
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value);
-    let condition = condition.expect("a call has six arguments");
-    SeccompRule::new(vec![condition]).expect("there is a condition")
+    all(&[(argument, SeccompCmpOp::Eq, value)])
+}
+
+/// Each an argument, and how it compares to what.
+fn all(conditions: &[(u8, SeccompCmpOp, u64)]) -> SeccompRule {
+    let condition = |(argument, operator, value): &(u8, SeccompCmpOp, u64)| {
+        let size = SeccompCmpArgLen::Dword;
+        SeccompCondition::new(*argument, size, operator.clone(), *value)
+            .expect("a call has six arguments")
+    };
+    SeccompRule::new(conditions.iter().map(condition).collect()).expect("there is a condition")
 }
 
 #[cfg(test)]
@@ -208,6 +231,9 @@ mod tests {
             SYS_ioctl,
         ] {
             assert!(!rules.contains_key(&call), "call {call}");
+        }
+        for call in [SYS_fcntl, SYS_tgkill, SYS_unshare] {
+            assert!(!rules[&call].is_empty(), "call {call}");
         }
     }
 }

@@ -304,7 +304,7 @@ fn refusals_that_nobody_takes_stop_the_guest() {
 #[test]
 fn a_guest_begins_only_so_many_streams() {
     let mut fixture = Fixture::new();
-    for guest in 0..40 {
+    for guest in 0..100 {
         fixture.send(Ports { host: 7, guest }, op::REQUEST, 0, b"");
     }
     assert_eq!(fixture.mux.streams.len(), MAX_GUEST_STREAMS);
