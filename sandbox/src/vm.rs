@@ -51,6 +51,7 @@ use saved::Saved;
 use users::Users;
 
 const KVM: &str = "/dev/kvm";
+const TUN: &str = "/dev/net/tun";
 const MODULES: &str = "/sys/module";
 
 /// Makes sandboxes of virtual machines.
@@ -107,9 +108,13 @@ impl Sandboxer for Vm {
                 config.fsd.display()
             ));
         }
-        if config.machine.needs_kvm() {
-            check_kvm(Path::new(KVM), Path::new(MODULES))?;
+        if config.machine != Machine::Builtin {
+            return Err(
+                "machines of QEMU are not built yet; choose machine = \"builtin\"".to_owned(),
+            );
         }
+        check_kvm(Path::new(KVM), Path::new(MODULES))?;
+        check_tun(Path::new(TUN))?;
         Mover::choose(config.vhost_net).map_err(|error| error.chain())?;
         cgroup::check_hierarchy()
     }
@@ -166,6 +171,15 @@ impl Sandboxer for Vm {
     }
 }
 
+/// Whether a machine can have a TAP device, or why not.
+fn check_tun(device: &Path) -> Result<(), String> {
+    let opened = OpenOptions::new().read(true).write(true).open(device);
+    opened.map(drop).map_err(|error| {
+        let device = device.display();
+        format!("{device} can't be used: {error}; load the module tun")
+    })
+}
+
 /// Whether machines can run on KVM here, or why not.
 fn check_kvm(device: &Path, modules: &Path) -> Result<(), String> {
     let remedy = "enable virtualisation in the firmware (or nested virtualisation in the hypervisor \
@@ -214,6 +228,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let why = check_kvm(Path::new("/nonexistent/kvm"), dir.path()).unwrap_err();
         assert!(why.contains("load kvm_intel or kvm_amd"), "{why}");
+    }
+
+    #[test]
+    fn a_node_without_tap_devices_is_told_what_it_lacks() {
+        let why = check_tun(Path::new("/nonexistent/tun")).unwrap_err();
+        assert!(why.ends_with("load the module tun"), "{why}");
+        assert_eq!(check_tun(Path::new("/dev/null")), Ok(()));
     }
 
     #[test]

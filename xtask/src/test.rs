@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// Only the tests that run in a node.
     #[arg(long, conflicts_with = "unit")]
     node: bool,
-    /// Only these suites of those that run in a node, by parts of their names, also ones set aside.
+    /// Only these suites of those that run in a node, by parts of their names.
     #[arg(long = "suite", value_name = "NAME", conflicts_with = "unit")]
     suites: Vec<String>,
     /// Only tests whose name contains this.

@@ -95,13 +95,6 @@ pub enum Machine {
     QemuTcg,
 }
 
-impl Machine {
-    /// It can't do without `/dev/kvm`.
-    pub fn needs_kvm(self) -> bool {
-        !matches!(self, Self::QemuTcg)
-    }
-}
-
 impl Config {
     /// All that is wrong with it, one sentence each.
     pub fn validate(&self) -> Vec<String> {
