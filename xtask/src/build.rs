@@ -93,7 +93,36 @@ pub(crate) fn beside_server() -> Result<()> {
 
 fn build(binaries: &[Binary]) -> Result<()> {
     debian::install(&NATIVE_PACKAGES)?;
-    binaries.iter().try_for_each(Binary::build)
+    // Those of one profile in one run of cargo, which compiles what they share once.
+    binaries
+        .chunk_by(|one, next| one.profile == next.profile)
+        .try_for_each(build_together)
+}
+
+/// Builds those of `binaries`, which have profile and linking in common, whose sources changed.
+fn build_together(binaries: &[Binary]) -> Result<()> {
+    let Some(Binary {
+        profile, linking, ..
+    }) = binaries.first()
+    else {
+        return Ok(());
+    };
+    let names: Vec<_> = binaries.iter().map(|binary| binary.name).collect();
+    process::step(&format!("cargo: building {}", names.join(", ")));
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--profile", profile]);
+    for binary in binaries {
+        cargo.args(["--package", binary.package, "--bin", binary.name]);
+    }
+    if matches!(linking, Linking::Static) {
+        cargo.args(["--target", TARGET]);
+        let flags = "-C target-feature=+crt-static";
+        cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
+        cargo.env("LIBCAPNG_LINK_TYPE", "static");
+        cargo.env("LIBCAPNG_LIB_PATH", LIBRARIES);
+    }
+    process::run(&mut cargo)?;
+    binaries.iter().try_for_each(Binary::check_size)
 }
 
 impl Binary {
@@ -116,20 +145,8 @@ impl Binary {
     }
 
     /// Builds it if its sources changed.
-    pub(crate) fn build(&self) -> Result<()> {
-        process::step(&format!("cargo: building {}", self.name));
-        let mut cargo = process::cargo();
-        cargo.args(["build", "--package", self.package, "--bin", self.name]);
-        cargo.args(["--profile", self.profile]);
-        if matches!(self.linking, Linking::Static) {
-            cargo.args(["--target", TARGET]);
-            let flags = "-C target-feature=+crt-static";
-            cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
-            cargo.env("LIBCAPNG_LINK_TYPE", "static");
-            cargo.env("LIBCAPNG_LIB_PATH", LIBRARIES);
-        }
-        process::run(&mut cargo)?;
-        self.check_size()
+    pub(crate) fn build(self) -> Result<()> {
+        build(&[self])
     }
 
     fn check_size(&self) -> Result<()> {

@@ -25,7 +25,7 @@ const COLUMNS: [&str; 6] = [
 pub(crate) fn run() -> Result<ExitCode> {
     build::run()?;
     guest::run(&guest::Options::default())?;
-    tools::run()?;
+    tools::crictl()?;
     images::run()?;
     let node = OwnedNode::boot("demo", node::DEFAULT_MEMORY_MIB, &[])?;
     let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];

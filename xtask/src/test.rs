@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn prepare_nodes() -> Result<()> {
     node::prepare()?;
     // A terminal is tested through crictl.
-    tools::run()
+    tools::crictl()
 }
 
 impl Options {

@@ -12,17 +12,19 @@ pub(crate) use pinned::Pinned;
 
 /// Builds what is missing or older than the versions that `go.mod` asks for.
 pub(crate) fn run() -> Result<()> {
+    crictl()?;
+    // critest is a test of its package, and needs what `ginkgo` needs: a compiled one.
+    build("critest", &["test", "-c"])
+}
+
+/// Only crictl: few chores need both.
+pub(crate) fn crictl() -> Result<()> {
+    build("crictl", &["build"])
+}
+
+fn build(program: &str, verb: &[&str]) -> Result<()> {
     let _lock = repository::lock("tools")?;
     let module = Module::open("e2e/tools", "tools")?;
-    if module.is_built() {
-        return Ok(());
-    }
-    module.build("crictl", &["build"], "sigs.k8s.io/cri-tools/cmd/crictl")?;
-    // critest is a test of its package, and needs what `ginkgo` needs: a compiled one.
-    module.build(
-        "critest",
-        &["test", "-c"],
-        "sigs.k8s.io/cri-tools/cmd/critest",
-    )?;
-    module.finish()
+    let package = format!("sigs.k8s.io/cri-tools/cmd/{program}");
+    module.build(program, verb, &package)
 }

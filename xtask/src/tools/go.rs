@@ -32,22 +32,12 @@ impl Module {
         })
     }
 
-    /// Nothing has changed since [`Self::finish`].
-    pub(super) fn is_built(&self) -> bool {
-        fs::read_to_string(self.stamp()).is_ok_and(|built| built == self.wanted)
-    }
-
-    /// Remembers that all is built.
-    pub(super) fn finish(&self) -> Result<()> {
-        fs::write(self.stamp(), &self.wanted).context("write the stamp")
-    }
-
     /// Where the program `name` is once it is built.
     pub(super) fn product(&self, name: &str) -> PathBuf {
         self.target.join(name)
     }
 
-    /// Builds the program `name` of `package`, linked statically.
+    /// Builds the program `name` of `package`, linked statically, if it is missing or of another `go.mod`.
     pub(super) fn build(&self, name: &str, verb: &[&str], package: &str) -> Result<()> {
         self.build_for(name, verb, package, "0")
     }
@@ -58,6 +48,11 @@ impl Module {
     }
 
     fn build_for(&self, name: &str, verb: &[&str], package: &str, cgo: &str) -> Result<()> {
+        let (product, stamp) = (self.product(name), self.product(&format!("{name}.stamp")));
+        let built = fs::read_to_string(&stamp).unwrap_or_default();
+        if product.exists() && built == self.wanted {
+            return Ok(());
+        }
         process::step(&format!(
             "go: building {name} (a minute or two the first time)"
         ));
@@ -69,12 +64,9 @@ impl Module {
         command
             .args(verb)
             .args(["-trimpath", "-ldflags=-s -w", "-o"])
-            .arg(self.product(name));
-        process::run_quietly(command.arg(package))
-    }
-
-    fn stamp(&self) -> PathBuf {
-        self.target.join("stamp")
+            .arg(product);
+        process::run_quietly(command.arg(package))?;
+        fs::write(stamp, &self.wanted).context("remember what was built")
     }
 }
 
