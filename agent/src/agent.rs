@@ -15,6 +15,7 @@ use crate::container::create;
 use crate::events::Events;
 use crate::guest::disks::Disks;
 use crate::guest::modules;
+use crate::log::LogWriter;
 use crate::mode::Mode;
 use crate::reaper::Reaper;
 use crate::sandbox::Sandbox;
@@ -28,6 +29,8 @@ pub(crate) struct Agent {
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) events: Events,
     pub(crate) disks: Arc<Disks>,
+    /// Of a guest's VMM, for containers' output.
+    pub(crate) log_writer: Option<LogWriter>,
     /// Of a guest's kernel, for containers.
     pub(crate) later_modules: modules::Later,
     sandbox: OnceCell<Sandbox>,
@@ -47,12 +50,13 @@ enum Entry {
 
 impl Agent {
     /// An agent without a sandbox yet.
-    pub(crate) fn new(mode: Mode, reaper: Arc<Reaper>) -> Arc<Self> {
+    pub(crate) fn new(mode: Mode, reaper: Arc<Reaper>, log_writer: Option<LogWriter>) -> Arc<Self> {
         Arc::new(Self {
             mode,
             reaper,
             events: Events::default(),
             disks: Arc::default(),
+            log_writer,
             later_modules: modules::Later::default(),
             sandbox: OnceCell::new(),
             containers: Mutex::default(),

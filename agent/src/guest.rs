@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod cpus;
 pub(crate) mod disks;
+mod host;
 mod kernel;
 mod kernel_log;
 pub(crate) mod memory;
@@ -10,7 +11,6 @@ pub(crate) mod modules;
 pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod power;
-pub(crate) mod ready;
 pub(crate) mod shares;
 pub(crate) mod vsock;
 
@@ -19,12 +19,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use agent_api::version::AGENT_PORT;
+use host::Host;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tonic::Code;
 
 use crate::agent::Agent;
 use crate::container::rlimits::lift_for_guest;
+use crate::log::LogWriter;
 use crate::mode::Mode;
 use crate::reaper::Reaper;
 use crate::sys::exec::execve;
@@ -121,7 +122,7 @@ pub(crate) fn run() -> ExitCode {
 type AnyError = Box<dyn std::error::Error>;
 
 /// Brings the guest up; whatever is not vital may fail, and is complained about.
-fn boot() -> Result<(OwnedFd, OwnedFd), AnyError> {
+fn boot() -> Result<(Host, OwnedFd), AnyError> {
     mounts::mount_all();
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     memory::use_what_is_plugged();
@@ -129,28 +130,25 @@ fn boot() -> Result<(OwnedFd, OwnedFd), AnyError> {
     lift_for_guest();
     let sigchld = signals::sigchld_fd()?;
     // The host's first call waits in the listener's queue while we go on.
-    let listener = modules::load_first(|| {
-        let listener = crate::sys::vsock::listener(AGENT_PORT)?;
-        ready::tell_host()?;
-        Ok(listener)
-    });
+    let host = modules::load_first(Host::reach);
     if let Err(error) = network::raise_loopback() {
         tracing::warn!(error = chain(&error), "no loopback");
     }
-    let listener = listener.ok_or("no vsock device, or nobody on the host's side of it")?;
-    Ok((listener, sigchld))
+    let host = host.ok_or("no vsock device, or nobody on the host's side of it")?;
+    Ok((host, sigchld))
 }
 
-fn serve((listener, sigchld): (OwnedFd, OwnedFd)) -> Result<(), AnyError> {
+fn serve((host, sigchld): (Host, OwnedFd)) -> Result<(), AnyError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let listener = vsock::Listener::new(listener)?;
+        let listener = vsock::Listener::new(host.calls)?;
+        let log_writer = LogWriter::new(vsock::stream(host.log)?);
         let reaper = Arc::new(Reaper::default());
-        let agent = Agent::new(Mode::Guest, Arc::clone(&reaper));
+        let agent = Agent::new(Mode::Guest, Arc::clone(&reaper), Some(log_writer));
         tracing::info!(build = crate::mode::version(), "agent started");
-        tokio::spawn(kernel_log::forward());
+        tokio::spawn(kernel_log::forward(host.kernel_log));
         tokio::select! {
             failed = reaper.run(sigchld) => Ok(failed?),
             () = rpc::serve(&agent, || listener.accept()) => Ok(()),

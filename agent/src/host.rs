@@ -117,7 +117,7 @@ fn settle() -> Result<(), HostError> {
 async fn serve(listener: StdListener, sigchld: OwnedFd) -> Result<(), HostError> {
     let listener = UnixListener::from_std(listener).map_err(HostError::Listen)?;
     let reaper = Arc::new(Reaper::default());
-    let agent = Agent::new(Mode::Host, Arc::clone(&reaper));
+    let agent = Agent::new(Mode::Host, Arc::clone(&reaper), None);
     tracing::info!(
         build = crate::mode::version(),
         pid = std::process::id(),

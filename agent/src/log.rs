@@ -10,8 +10,10 @@ use parking_lot::Mutex;
 use crate::stdio::{Gone, Sink, Stream};
 
 mod guest;
+mod writer;
 
 pub(crate) use guest::GuestLog;
+pub(crate) use writer::LogWriter;
 
 /// Why output can't be kept.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +27,8 @@ pub(crate) enum LogError {
         source: std::io::Error,
     },
     /// The VMM.
-    #[error("reach the host's log writer")]
-    Connect(#[source] std::io::Error),
+    #[error("the host's log writer is gone")]
+    Gone,
     /// Somebody else writes the file.
     #[error("this agent writes no log for the container")]
     NotOurs,

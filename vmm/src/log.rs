@@ -1,4 +1,4 @@
-//! Container output that leaves the guest on a vsock connection for each container, and where it is written.
+//! Container output that leaves the guest on a vsock connection of its agent, and where it is written.
 //!
 //! A frame is `u32` length of what follows, `u8` kind, `u8` stream, `u16` key length, the key, the
 //! payload; little endian. The guest sends data and, when a container's output is complete, an end

@@ -1,7 +1,13 @@
 //! What a guest can reach of this process, by port.
+//!
+//! Until the agent has said that it is ready nobody else runs in the guest; from then on its containers may,
+//! and those that may open a socket of this family could speak for the agent. So the streams that carry logs
+//! can only be begun before.
 
 use std::io::{self, Write};
 use std::sync::Arc;
+
+use vmm_devices::guest_warn;
 
 use crate::console::Console;
 use crate::log::{self, LogEnd, Logs};
@@ -16,9 +22,17 @@ const KERNEL_LOG_PORT: u32 = 1026;
 pub(crate) fn for_guest(logs: &Arc<Logs>, ready: &Arc<Milestone<()>>, console: Console) -> Connect {
     let (logs, ready) = (Arc::clone(logs), Arc::clone(ready));
     Box::new(move |port| match port {
+        // Saying so again, after we were slow to answer, changes nothing.
         READY_PORT => {
             ready.reach(());
             Some(Box::new(Silence))
+        }
+        log::PORT | KERNEL_LOG_PORT if ready.is_reached() => {
+            guest_warn!(
+                port,
+                "a stream for logs is refused: only a guest's agent has one, from before it was ready"
+            );
+            None
         }
         log::PORT => Some(Box::new(LogEnd::new(Arc::clone(&logs)))),
         KERNEL_LOG_PORT => Some(Box::new(KernelLog(console.another()))),
@@ -70,6 +84,23 @@ mod tests {
         assert!(connect(READY_PORT).is_some());
         assert!(ready.is_reached());
         assert!(connect(22).is_none());
+    }
+
+    #[test]
+    fn containers_can_not_begin_streams_for_logs() {
+        let ready = Arc::new(Milestone::new().unwrap());
+        let console = Console::new(console_file().0, 0).unwrap();
+        let mut connect = for_guest(&Arc::default(), &ready, console);
+        for port in [log::PORT, KERNEL_LOG_PORT, log::PORT] {
+            assert!(connect(port).is_some(), "the agent may try again");
+        }
+        assert!(connect(READY_PORT).is_some());
+        assert!(connect(log::PORT).is_none());
+        assert!(connect(KERNEL_LOG_PORT).is_none());
+        assert!(
+            connect(READY_PORT).is_some(),
+            "an answer may have been late"
+        );
     }
 
     #[test]

@@ -9,7 +9,10 @@ pub const OLDEST: u32 = 1;
 /// vsock port of the guest on which the agent listens.
 pub const AGENT_PORT: u32 = 1024;
 
-/// vsock port of the host on which the VMM takes the output of containers.
+/// vsock port of the host on which the VMM takes the output of all containers, over one connection.
+///
+/// This one and the next serve only who connects before the agent has reported that it is ready: after
+/// that, containers run in the guest, and may connect as well as the agent.
 pub const LOG_PORT: u32 = 1025;
 
 /// vsock port of the host on which the VMM takes what the guest's kernel says: plain lines. Older ones

@@ -18,7 +18,6 @@ use crate::agent::Agent;
 use crate::events::now_ns;
 use crate::guest::disks::ContainerDisks;
 use crate::log::{FileLog, GuestLog, Log};
-use crate::mode::Mode;
 use crate::sandbox::Sandbox;
 use crate::spawn::{self, Waiting};
 use crate::stage1::spec::{InitJob, Job, Role};
@@ -38,7 +37,7 @@ pub(crate) async fn create(
     let id = request.container_id.clone();
     let process = request.process.clone().ok_or(Error::Missing("a process"))?;
     let devices = Devices::of(&request)?;
-    let log = open_log(agent, &request).await?;
+    let log = open_log(agent, &request)?;
     // From here on there is something to give back.
     let disks = agent.disks.mount_for(agent.mode, &mut request)?;
     let cgroup = match make_cgroup(sandbox, &request, &devices) {
@@ -87,11 +86,11 @@ async fn give_back_disks(disks: Option<ContainerDisks>) {
     }
 }
 
-async fn open_log(agent: &Agent, request: &v1::CreateContainerRequest) -> Result<Log, Error> {
-    Ok(match agent.mode {
-        Mode::Guest => Log::Guest(GuestLog::connect(&request.container_id).await?),
-        Mode::Host if request.log_path.is_empty() => Log::Nowhere,
-        Mode::Host => Log::File(FileLog::open(Path::new(&request.log_path))?),
+fn open_log(agent: &Agent, request: &v1::CreateContainerRequest) -> Result<Log, Error> {
+    Ok(match &agent.log_writer {
+        Some(writer) => Log::Guest(GuestLog::new(writer, &request.container_id)?),
+        None if request.log_path.is_empty() => Log::Nowhere,
+        None => Log::File(FileLog::open(Path::new(&request.log_path))?),
     })
 }
 

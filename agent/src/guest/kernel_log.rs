@@ -8,15 +8,12 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use agent_api::version::KERNEL_LOG_PORT;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWriteExt, Interest};
-use tokio::net::UnixStream;
 
 use crate::sys::readiness::watch;
-use crate::sys::vsock;
 
 /// Longest record that the kernel gives out.
 const RECORD_MAX: usize = 8192;
@@ -25,29 +22,24 @@ const BATCH: usize = 16 * 1024;
 /// Messages of a lower number are on the console anyway, unless the kernel says otherwise.
 const CONSOLE_LEVEL: u8 = 4;
 
-/// Passes on all there is, and whatever comes. Ends when the host takes no more.
-pub(super) async fn forward() {
-    if let Err(error) = try_forward().await {
+/// Passes on all there is, and whatever comes, by `host`. Ends when the host takes no more.
+pub(super) async fn forward(host: OwnedFd) {
+    if let Err(error) = try_forward(host).await {
         tracing::info!(%error, "the kernel's messages stay in the guest");
     }
 }
 
-async fn try_forward() -> io::Result<()> {
+async fn try_forward(host: OwnedFd) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let records = rustix::fs::open("/dev/kmsg", flags, Mode::empty())?;
     let records = watch(records, Interest::READABLE)?;
-    let mut host = connect().await?;
+    let mut host = super::vsock::stream(host)?;
+    super::vsock::connected(&host).await?;
     let on_console = console_level();
     loop {
         let lines = batch(&records, on_console).await?;
         host.write_all(lines.as_bytes()).await?;
     }
-}
-
-async fn connect() -> io::Result<UnixStream> {
-    let stream = super::vsock::stream(vsock::connect_to_host(KERNEL_LOG_PORT)?)?;
-    super::vsock::connected(&stream).await?;
-    Ok(stream)
 }
 
 /// Which messages the kernel puts on its console: those of a lower number.

@@ -2,28 +2,29 @@
 
 use std::fs::{File, read_to_string};
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::system::finit_module;
 use tokio::sync::OnceCell;
+
+use super::host::Host;
 
 /// File names of modules, one per line, in an order in which each finds what it needs: those that a sandbox
 /// needs, and those that its containers need beside.
 const ORDER: &str = "/modules/order";
 const LATER: &str = "/modules/later";
 
-/// Loads the modules that a sandbox needs. After each, as long as it has not worked, `listen` is tried: the
+/// Loads the modules that a sandbox needs. After each, as long as it has not worked, `reach_host` is tried: the
 /// host need not wait for modules that have nothing to do with it.
-pub(super) fn load_first(listen: impl Fn() -> rustix::io::Result<OwnedFd>) -> Option<OwnedFd> {
-    let mut listener = listen().ok();
+pub(super) fn load_first(reach_host: impl Fn() -> rustix::io::Result<Host>) -> Option<Host> {
+    let mut host = reach_host().ok();
     for name in listed(ORDER) {
         try_load(&name);
-        if listener.is_none() {
-            listener = listen().ok();
+        if host.is_none() {
+            host = reach_host().ok();
         }
     }
-    listener
+    host
 }
 
 /// The modules that nobody needs before the first container.

@@ -24,8 +24,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Room for any image seen in the wild. A conversion takes about as much memory as `max_tree_bytes`,
-    /// a merge up to twice that; ordinary images need a thousandth.
+    /// Room for any image seen in the wild. A conversion takes up to twice as much memory as `max_tree_bytes`,
+    /// a merge up to three times: that is where each file has a small extended attribute, in the merge also
+    /// one that a later layer replaces. Ordinary images need a thousandth.
     fn default() -> Self {
         Self {
             max_entries: 2_000_000,

@@ -9,8 +9,8 @@ use crate::blocking::CutShort;
 /// Pulls that work on a layer beyond those that all share.
 pub(super) const OWN_SLOTS: usize = 8;
 
-/// Each has the names of a whole image in memory. What it takes, in time too, is bounded by the limits
-/// of `erofs_image`, and it waits for nobody.
+/// Each has the names of a whole image in memory: up to 1.5 GiB of them. What it takes, in time too, is
+/// bounded by the limits of `erofs_image`, and it waits for nobody.
 const MERGES: usize = 1;
 
 /// The slots of a node.

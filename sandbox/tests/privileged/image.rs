@@ -1,4 +1,4 @@
-//! An image for the checks, made of the node's own busybox: a directory, and the same as EROFS.
+//! An image for the checks, made of the node's own busybox and socat: a directory, and the same as EROFS.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -52,11 +52,15 @@ fn make_tree(tree: &Path) {
     fs::write(tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
     fs::write(tree.join("etc/group"), "root:x:0:\n").unwrap();
     let busybox = fs::canonicalize("/bin/busybox").expect("busybox is installed");
-    fs::copy(&busybox, tree.join("bin/busybox")).unwrap();
-    for library in libraries(&busybox) {
-        let place = tree.join(library.strip_prefix("/").unwrap());
-        fs::create_dir_all(place.parent().unwrap()).unwrap();
-        fs::copy(&library, place).unwrap();
+    let socat = fs::canonicalize("/bin/socat").expect("socat is installed");
+    for program in [&busybox, &socat] {
+        let name = program.file_name().unwrap();
+        fs::copy(program, tree.join("bin").join(name)).unwrap();
+        for library in libraries(program) {
+            let place = tree.join(library.strip_prefix("/").unwrap());
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::copy(&library, place).unwrap();
+        }
     }
     let listed = Command::new(&busybox).arg("--list").output().unwrap();
     for applet in String::from_utf8(listed.stdout).unwrap().lines() {

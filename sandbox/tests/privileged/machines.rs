@@ -240,6 +240,18 @@ async fn refuses(node: Arc<Node>) {
         let error = pod.sandbox.create_container(spec).await.err().unwrap();
         assert_eq!(error.kind(), kind, "{}", error.chain());
     }
+    refuses_streams_for_logs(&node, &pod).await;
     ok(pod.sandbox.stop(Duration::ZERO)).await;
     pod.over().await;
+}
+
+/// A container without a seccomp profile may open vsock sockets; its words are not taken for the agent's.
+async fn refuses_streams_for_logs(node: &Node, pod: &Pod) {
+    let script = "for port in 1025 1026; do socat -u /dev/null VSOCK-CONNECT:2:$port 2>&1; done";
+    let spec = node.container(&pod.spec, "e", script);
+    let log = spec.log_path.clone().unwrap();
+    let container = pod.run(spec).await;
+    assert_ne!(container.wait().await.code, 0);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert_eq!(log.matches("reset by peer").count(), 2, "{log}");
 }

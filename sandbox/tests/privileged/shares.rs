@@ -14,6 +14,9 @@ use sandbox::{ContainerSpec, Mount};
 use super::machines::{Pod, ok};
 use super::node::Node;
 
+/// Files that a guest looks at and does not use any more.
+const MANY: usize = 300;
+
 /// Directories and files of the node, as a pod may want them.
 struct Volumes {
     /// A directory, and a link that leads to it.
@@ -59,6 +62,11 @@ impl Volumes {
         symlink("data", &volumes.link).unwrap();
         fs::write(volumes.readonly.join("here"), "readable\n").unwrap();
         fs::write(&volumes.file, "first\n").unwrap();
+        let many = volumes.readonly.join("many");
+        fs::create_dir_all(&many).unwrap();
+        for number in 0..MANY {
+            fs::write(many.join(number.to_string()), "").unwrap();
+        }
         let told = volumes.data.join("from-node");
         fs::write(&told, "told by the node\n").unwrap();
         std::os::unix::fs::chown(&told, Some(1234), Some(4321)).unwrap();
@@ -101,6 +109,7 @@ echo hello > /data/from-guest; chown 7:8 /data/from-guest; chmod 604 /data/from-
 mkdir /data/dir; ln -s ../from-guest /data/dir/link; mv /data/dir /data/moved; cat /data/moved/link
 ln -s /etc/passwd /data/passwd; cat /data/passwd
 cat /readonly/here
+ls -l /readonly/many | wc -l
 if touch /readonly/x 2>/dev/null; then exit 3; fi
 echo second >> /file
 ls /data/.. | grep -q etc
@@ -168,6 +177,7 @@ pub async fn shares(node: Arc<Node>) {
         "told by the node",
         "hello",
         "root:x:0:0",
+        "301",
         "now",
         "answered",
     ] {
@@ -178,6 +188,7 @@ pub async fn shares(node: Arc<Node>) {
         ok(container.remove()).await;
     }
     let server = server_pid(&pod).await;
+    check_forgotten(&server).await;
     ok(pod.sandbox.stop(Duration::ZERO)).await;
     pod.over().await;
     gone(&server).await;
@@ -189,6 +200,20 @@ async fn server_pid(pod: &Pod) -> String {
     let explained = pod.sandbox.explain().await;
     let mut pids = explained.into_iter().filter(|(name, _)| name == "fsd_pid");
     pids.next().unwrap().1
+}
+
+/// The guest holds no files that nobody uses there.
+async fn check_forgotten(server: &str) {
+    let descriptors = PathBuf::from("/proc").join(server).join("fd");
+    let begin = Instant::now();
+    loop {
+        let open = fs::read_dir(&descriptors).unwrap().count();
+        if open < MANY / 2 {
+            return;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(5), "{open} are open");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Not even a zombie stays of a process.

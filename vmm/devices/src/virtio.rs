@@ -74,8 +74,15 @@ pub trait VirtioDevice: Send {
     /// Starts work. Called once before the next [`VirtioDevice::reset`].
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError>;
 
-    /// Stops work and drops the activation: when it returns, guest memory is no longer touched.
+    /// Stops work and drops the activation: when it returns, guest memory is no longer touched, but for what
+    /// [`VirtioDevice::is_quiet`] tells of.
     fn reset(&mut self);
+
+    /// Whether, after a reset, nobody else who works for the device touches guest memory any more. Asked again
+    /// and again while the driver waits, and true before there is another [`VirtioDevice::activate`].
+    fn is_quiet(&mut self) -> bool {
+        true
+    }
 
     /// Works on what the driver made available in `queue`, for at most a bounded number of chains.
     ///

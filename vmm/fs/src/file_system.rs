@@ -82,3 +82,55 @@ pub(crate) fn serve(files: PassthroughFs, listener: UnixListener) -> anyhow::Res
         Err(error) => Err(anyhow::anyhow!("serve the machine: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+
+    use virtiofsd::filesystem::{Context, FileSystem, FsOptions};
+    use virtiofsd::fuse::ROOT_ID;
+    use virtiofsd::soft_idmap::{GuestGid, GuestUid};
+
+    use super::*;
+
+    /// A directory of so many files, for a guest that may have `descriptors`.
+    fn files(count: u32, descriptors: u64) -> (tempfile::TempDir, PassthroughFs) {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..count {
+            std::fs::write(dir.path().join(number.to_string()), "").unwrap();
+        }
+        let process = crate::jail::open_descriptors().unwrap();
+        let files = open(dir.path(), process, OWN_DESCRIPTORS + descriptors).unwrap();
+        files.init(FsOptions::all()).unwrap();
+        (dir, files)
+    }
+
+    fn context() -> Context {
+        Context {
+            uid: GuestUid::from(0),
+            gid: GuestGid::from(0),
+            pid: 1,
+        }
+    }
+
+    /// The number by which a guest knows a file from now on, or the error that it gets.
+    fn look_up(files: &PassthroughFs, name: u32) -> Result<u64, i32> {
+        let name = CString::new(name.to_string()).unwrap();
+        let found = files.lookup(context(), ROOT_ID, &name);
+        found
+            .map(|entry| entry.inode)
+            .map_err(|error| error.raw_os_error().unwrap())
+    }
+
+    #[test]
+    fn a_guest_that_knows_too_many_files_gets_an_error_until_it_forgets_some() {
+        let (_dir, files) = files(10, 6);
+        // The root is one.
+        let known: Vec<_> = (0..5).map(|name| look_up(&files, name).unwrap()).collect();
+        assert_eq!(look_up(&files, 5), Err(libc::ENFILE));
+        look_up(&files, 0).unwrap();
+        files.forget(context(), known[1], 1);
+        look_up(&files, 5).unwrap();
+        assert_eq!(look_up(&files, 6), Err(libc::ENFILE));
+    }
+}

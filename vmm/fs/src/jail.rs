@@ -19,13 +19,6 @@ use rustix::process::{
 };
 use rustix::thread::{UnshareFlags, set_no_new_privs, unshare_unsafe};
 
-/// Most descriptors. Each file that the guest knows takes one, and a guest forgets files only when it
-/// wants their memory back.
-const MAX_DESCRIPTORS: u64 = 1_000_000;
-
-/// Where the kernel says how many there may be.
-const KERNELS_LIMIT: &str = "/proc/sys/fs/nr_open";
-
 /// The process could not lock itself in.
 #[derive(Debug, thiserror::Error)]
 #[error("lock the process in: {doing}")]
@@ -39,19 +32,6 @@ pub(crate) fn step<T>(doing: &'static str, result: rustix::io::Result<T>) -> Res
         doing,
         source: error.into(),
     })
-}
-
-/// Allows as many descriptors as we may want, and tells how many that is.
-pub(crate) fn raise_descriptors() -> io::Result<u64> {
-    let most = std::fs::read_to_string(KERNELS_LIMIT)?;
-    let most = most.trim().parse().map_err(io::Error::other)?;
-    let limit = MAX_DESCRIPTORS.min(most);
-    let both = Rlimit {
-        current: Some(limit),
-        maximum: Some(limit),
-    };
-    setrlimit(Resource::Nofile, both)?;
-    Ok(limit)
 }
 
 /// The directory of our own descriptors, by which files are opened again.

@@ -5,6 +5,7 @@
 //! the VMM hands over with the queues, and ends with the VMM's connection.
 
 mod capabilities;
+mod descriptors;
 mod file_system;
 mod inherited;
 mod jail;
@@ -87,7 +88,7 @@ fn main() -> ExitCode {
 
 /// Locks the process in, and serves until the machine hangs up.
 fn serve(args: &Args, listener: std::os::unix::net::UnixListener) -> anyhow::Result<()> {
-    let descriptors = jail::raise_descriptors().context("raise the limit of open files")?;
+    let descriptors = descriptors::limit().context("limit the number of open files")?;
     let (root, process) = match args.strictness() {
         None => (args.root.clone(), jail::open_descriptors()?),
         Some(strictness) => {

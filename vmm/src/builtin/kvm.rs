@@ -152,8 +152,7 @@ impl Vm {
             data: message.data,
             ..Default::default()
         };
-        // Zero means that the guest blocked it, which is the guest's affair.
-        self.fd.signal_msi(msi).map(drop).map_err(io_error)
+        delivered(self.fd.signal_msi(msi))
     }
 
     /// Gives `message` a number for [`Vm::bind_event`].
@@ -245,6 +244,30 @@ impl NotifierBinder for Vm {
     }
 }
 
+/// What came of an interrupt. That nobody got it is the guest's affair, which chose where it goes: KVM says 0
+/// where the guest blocked it and -1, which reads as `EPERM`, where no CPU of the guest goes by that address.
+fn delivered(sent: Result<i32, kvm_ioctls::Error>) -> io::Result<()> {
+    match sent {
+        Err(error) if error.errno() != libc::EPERM => Err(io_error(error)),
+        _ => Ok(()),
+    }
+}
+
 fn io_error(error: kvm_ioctls::Error) -> io::Error {
     io::Error::from_raw_os_error(error.errno())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupt_that_a_guest_sends_to_nobody_is_no_error_of_the_hosts() {
+        let failed = |errno| Err(kvm_ioctls::Error::new(errno));
+        for sent in [Ok(1), Ok(0), failed(libc::EPERM)] {
+            delivered(sent).unwrap();
+        }
+        let error = delivered(failed(libc::EINVAL)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    }
 }

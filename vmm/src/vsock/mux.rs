@@ -25,9 +25,8 @@ use crate::event_loop::{EventLoop, Interest, Ready};
 
 /// Most streams at a time.
 const MAX_STREAMS: usize = 1024;
-/// Most of them that the guest began: one for each container's output, and more containers than a machine
-/// has room for disks of.
-const MAX_GUEST_STREAMS: usize = 64;
+/// Most of them that the guest began: each service, and tries to reach one that it has given up.
+const MAX_GUEST_STREAMS: usize = 16;
 /// Most refusals that wait for the guest to take them.
 const MAX_RESETS: usize = 128;
 

@@ -8,11 +8,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use vm_memory::GuestAddressSpace;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 mod backend;
 mod tag;
+mod under_way;
 
 pub use self::backend::ConnectError;
 pub use self::tag::{Tag, TagError};
@@ -99,7 +99,7 @@ impl VirtioDevice for Fs {
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
         let started = self.backend.start(
-            &activation.memory.memory(),
+            &activation.memory,
             activation.features,
             activation.queues.iter().zip(&self.doorbells),
         );
@@ -112,11 +112,15 @@ impl VirtioDevice for Fs {
     }
 
     fn reset(&mut self) {
-        if self.active.take().is_some()
-            && let Err(error) = self.backend.stop()
-        {
+        self.active = None;
+        // It may have a queue even if it could not be given all.
+        if let Err(error) = self.backend.stop() {
             host_warn!(%error, "the process that serves files does not let go of the guest's memory");
         }
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        self.backend.is_quiet()
     }
 
     fn process_queue(&mut self, queue: usize) -> Result<Progress, DeviceError> {

@@ -97,6 +97,7 @@ impl VirtioPci {
     }
 
     fn write_common(&mut self, offset: u64, data: &[u8]) {
+        self.try_finish_reset();
         match self.common.write(offset, data, &self.interrupt) {
             Effect::None => {}
             Effect::Reset => self.reset(),
@@ -133,6 +134,15 @@ impl VirtioPci {
         self.device.lock().reset();
         self.common.reset();
         self.interrupt.reset();
+        self.try_finish_reset();
+    }
+
+    /// Ends a reset once nobody touches guest memory for the device any more. The driver asks for it, again
+    /// and again, so nobody has to wait here.
+    fn try_finish_reset(&mut self) {
+        if self.common.is_resetting() && self.device.lock().is_quiet() {
+            self.common.finish_reset();
+        }
     }
 
     /// A notification that the machine didn't catch.
@@ -194,7 +204,10 @@ impl PciFunction for VirtioPci {
             return;
         };
         match region {
-            Region::Common => self.common.read(offset, data, &self.interrupt),
+            Region::Common => {
+                self.try_finish_reset();
+                self.common.read(offset, data, &self.interrupt);
+            }
             Region::Isr => {
                 if let (0, Some(byte)) = (offset, data.first_mut()) {
                     *byte = self.interrupt.take_isr();

@@ -14,12 +14,13 @@ use vhost::vhost_user::message::{
 };
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::Doorbells;
-use crate::virtio::Queue;
+use super::under_way::{UnderWay, UsedIndex};
 use crate::virtio::queue::QueueLayout;
 use crate::virtio::transport::TRANSPORT_FEATURES;
+use crate::virtio::{Memory, Queue};
 
 /// The process can't serve this device.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +46,9 @@ pub(super) struct Backend {
     frontend: Frontend,
     socket: UnixStream,
     /// Queues that the process works on.
-    started: Vec<usize>,
+    started: Vec<(usize, UsedIndex)>,
+    /// What it took of queues that it has no more.
+    under_way: UnderWay,
 }
 
 impl Backend {
@@ -75,28 +78,31 @@ impl Backend {
             frontend,
             socket,
             started: Vec::new(),
+            under_way: UnderWay::default(),
         })
     }
 
     /// Hands over the guest's memory and those of `queues` that the driver uses.
     pub(super) fn start<'a>(
         &mut self,
-        memory: &GuestMemoryMmap,
+        memory: &Memory,
         features: u64,
         queues: impl Iterator<Item = (&'a Queue, &'a Doorbells)>,
     ) -> io::Result<()> {
         let features = features | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
         self.frontend.set_features(features).map_err(error)?;
-        let regions = memory
+        let mapped = memory.memory();
+        let regions = mapped
             .iter()
             .map(VhostUserMemoryRegionInfo::from_guest_region);
         let regions: Vec<_> = regions.collect::<Result<_, _>>().map_err(error)?;
         self.frontend.set_mem_table(&regions).map_err(error)?;
         for (index, (queue, bells)) in queues.enumerate() {
             if let Some(layout) = queue.layout() {
-                let config = placed(&layout, memory)?;
+                let config = placed(&layout, &mapped)?;
+                // Whatever becomes of starting it, the process may have it from here on.
+                self.started.push((index, UsedIndex::of(&layout, memory)));
                 self.start_queue(index, &config, bells).map_err(error)?;
-                self.started.push(index);
             }
         }
         Ok(())
@@ -117,16 +123,24 @@ impl Backend {
         frontend.set_vring_enable(index, true)
     }
 
-    /// Takes all queues back. When it returns without an error, the process touches none of them.
+    /// Takes all queues back. When it returns without an error, the process takes no more requests, and
+    /// [`Backend::is_quiet`] tells when it is done with those that it has.
     pub(super) fn stop(&mut self) -> io::Result<()> {
-        for index in std::mem::take(&mut self.started) {
+        for (index, used) in std::mem::take(&mut self.started) {
             self.frontend
                 .set_vring_enable(index, false)
                 .map_err(error)?;
-            // virtio has no use for the answer, but the question is what stops a queue.
-            self.frontend.get_vring_base(index).map_err(error)?;
+            // The question is what stops a queue. It began at 0, so the answer is how many were taken.
+            let taken = self.frontend.get_vring_base(index).map_err(error)?;
+            let taken = u16::try_from(taken & 0xffff).expect("16 bits are left");
+            self.under_way.add(used, taken);
         }
         Ok(())
+    }
+
+    /// Whether the process touches no guest memory any more, once it was stopped.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.under_way.is_over()
     }
 
     /// A descriptor that is readable when [`Backend::check`] should be called.

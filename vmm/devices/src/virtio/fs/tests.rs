@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use parking_lot::Mutex;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -42,6 +43,8 @@ struct Message {
 struct Recorder {
     socket: UnixStream,
     heard: Arc<Mutex<Vec<Message>>>,
+    /// Requests that it says to have taken from each queue.
+    taken: Arc<AtomicU16>,
 }
 
 impl Recorder {
@@ -51,9 +54,10 @@ impl Recorder {
         let recorder = Self {
             socket: ours.try_clone().unwrap(),
             heard: Arc::default(),
+            taken: Arc::default(),
         };
-        let heard = Arc::clone(&recorder.heard);
-        std::thread::spawn(move || while answer(&ours, features, &heard).is_some() {});
+        let (heard, taken) = (Arc::clone(&recorder.heard), Arc::clone(&recorder.taken));
+        std::thread::spawn(move || while answer(&ours, features, &heard, &taken).is_some() {});
         (recorder, theirs)
     }
 
@@ -82,7 +86,12 @@ impl Recorder {
 }
 
 /// Hears one message and answers; `None` once nobody speaks any more.
-fn answer(mut socket: &UnixStream, features: u64, heard: &Mutex<Vec<Message>>) -> Option<()> {
+fn answer(
+    mut socket: &UnixStream,
+    features: u64,
+    heard: &Mutex<Vec<Message>>,
+    taken: &AtomicU16,
+) -> Option<()> {
     let (header, fds) = receive_header(socket)?;
     let [request, flags, size] = header;
     let mut payload = vec![0; usize::try_from(size).unwrap()];
@@ -90,7 +99,10 @@ fn answer(mut socket: &UnixStream, features: u64, heard: &Mutex<Vec<Message>>) -
     let reply = match request {
         GET_FEATURES => Some(features.to_le_bytes().to_vec()),
         GET_PROTOCOL_FEATURES => Some(PROTOCOL_FEATURES.to_le_bytes().to_vec()),
-        GET_VRING_BASE => Some(payload.clone()),
+        GET_VRING_BASE => {
+            let taken = u32::from(taken.load(Ordering::SeqCst));
+            Some([&payload[..4], &taken.to_le_bytes()].concat())
+        }
         _ if flags & NEED_REPLY != 0 => Some(vec![0; 8]),
         _ => None,
     };
@@ -184,23 +196,58 @@ fn after_a_reset_the_process_has_no_queue_and_nobody_is_interrupted() {
     assert_eq!(recorder.heard(SET_VRING_NUM), 2 * QUEUES);
 }
 
+#[test]
+fn a_reset_is_over_when_the_process_has_used_what_it_took() {
+    let machine = TestMachine::new();
+    let (recorder, plugged) = plug(&machine);
+    let driver = PciDriver::probe(&machine, plugged.slot);
+    let rings = driver.start(8);
+    recorder.taken.store(3, Ordering::SeqCst);
+    driver.set_status(0);
+    for ring in &rings {
+        assert_ne!(driver.status(), 0, "requests are under way");
+        driver.set_status(1);
+        assert_ne!(driver.status(), 1, "the driver does not wait");
+        let used = ring.layout.used + 2;
+        machine.ram.write(used, &3u16.to_le_bytes());
+    }
+    assert_eq!(driver.status(), 0);
+    recorder.taken.store(0, Ordering::SeqCst);
+    driver.start(8);
+}
+
+#[test]
+fn a_queue_that_was_handed_over_before_another_was_refused_is_taken_back() {
+    let machine = TestMachine::new();
+    let (recorder, plugged) = plug(&machine);
+    let driver = PciDriver::probe(&machine, plugged.slot);
+    start_with_descriptors_at(&driver, GuestRam::SEAM - 16);
+    driver.set_status(0);
+    assert_eq!(recorder.heard(GET_VRING_BASE), 1);
+}
+
 /// Starts the device with its second queue's descriptors at `descriptors`, which is a mistake.
 #[track_caller]
 fn check_refused(descriptors: u64) {
     let machine = TestMachine::new();
     let (recorder, plugged) = plug(&machine);
     let driver = PciDriver::probe(&machine, plugged.slot);
+    start_with_descriptors_at(&driver, descriptors);
+    let told = (0..recorder.heard(SET_VRING_ADDR)).map(|n| recorder.payload(SET_VRING_ADDR, n));
+    assert!(told.into_iter().all(|address| address[0] == 0), "queue 1");
+}
+
+#[track_caller]
+fn start_with_descriptors_at(driver: &PciDriver<'_>, descriptors: u64) {
     driver.negotiate();
     driver.enable_msix(3);
-    let mut rings = [8, 8].map(|size| Ring::new(&machine.ram, size));
+    let mut rings = [8, 8].map(|size| Ring::new(&driver.machine.ram, size));
     rings[1].layout.descriptors = descriptors;
     for (index, ring) in (0..).zip(&rings) {
         driver.set_up_queue(index, ring);
     }
     driver.set_status(15);
     assert_eq!(driver.status() & 64, 64, "it needs a reset");
-    let told = (0..recorder.heard(SET_VRING_ADDR)).map(|n| recorder.payload(SET_VRING_ADDR, n));
-    assert!(told.into_iter().all(|address| address[0] == 0), "queue 1");
 }
 
 #[test]

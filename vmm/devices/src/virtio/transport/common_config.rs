@@ -78,8 +78,9 @@ impl CommonConfig {
         self.driver_features
     }
 
+    /// Forgets everything; the driver waits for [`CommonConfig::finish_reset`].
     pub(super) fn reset(&mut self) {
-        self.status = DeviceStatus::Reset;
+        self.status = DeviceStatus::Resetting;
         self.device_feature_select = 0;
         self.driver_feature_select = 0;
         self.driver_features = 0;
@@ -87,6 +88,15 @@ impl CommonConfig {
         for queue in &mut self.queues {
             *queue = QueueRegisters::reset(queue.max_size);
         }
+    }
+
+    pub(super) fn is_resetting(&self) -> bool {
+        self.status == DeviceStatus::Resetting
+    }
+
+    /// Lets the driver start again.
+    pub(super) fn finish_reset(&mut self) {
+        self.status = DeviceStatus::Reset;
     }
 
     /// The queues as they were set up; any the driver enabled must be usable.

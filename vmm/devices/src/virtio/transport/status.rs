@@ -3,6 +3,7 @@
 //! ```text
 //! Reset → Acknowledged → Driver → FeaturesOk → DriverOk
 //!   ↑______________________|__________|___________|  (a write of 0, from anywhere)
+//!   by way of Resetting
 //! ```
 //!
 //! What a driver may set up depends on it: features in `Driver`, queues in `FeaturesOk`, nothing
@@ -21,6 +22,9 @@ const FAILED: u8 = 128;
 pub enum DeviceStatus {
     /// Nothing happened yet.
     Reset,
+    /// The driver wants to start again, and waits until the device has put down what it had begun (virtio 1.2
+    /// §4.1.4.3.2): until the register reads 0.
+    Resetting,
     /// The guest has noticed the device.
     Acknowledged,
     /// It has a driver for it, which chooses features.
@@ -42,6 +46,7 @@ impl DeviceStatus {
     pub fn bits(self) -> u8 {
         match self {
             Self::Reset => 0,
+            Self::Resetting => NEEDS_RESET,
             Self::Acknowledged => ACKNOWLEDGE,
             Self::Driver => ACKNOWLEDGE | DRIVER,
             Self::FeaturesOk => ACKNOWLEDGE | DRIVER | FEATURES_OK,
@@ -54,13 +59,16 @@ impl DeviceStatus {
     pub fn apply(self, bits: u8) -> Result<Self, Denied> {
         use DeviceStatus as S;
         let bits = bits & !NEEDS_RESET;
+        if bits == 0 && self == S::Resetting {
+            return Ok(self);
+        }
         if bits == 0 {
             return Ok(S::Reset);
         }
         if bits == self.bits() {
             return Ok(self);
         }
-        if bits & FAILED != 0 {
+        if bits & FAILED != 0 && self != S::Resetting {
             return Ok(S::Failed);
         }
         let next = match self {
@@ -68,7 +76,7 @@ impl DeviceStatus {
             S::Acknowledged => S::Driver,
             S::Driver => S::FeaturesOk,
             S::FeaturesOk => S::DriverOk,
-            S::DriverOk | S::Failed => return Err(Denied),
+            S::Resetting | S::DriverOk | S::Failed => return Err(Denied),
         };
         if bits == next.bits() {
             Ok(next)
@@ -113,6 +121,15 @@ mod tests {
         }
         check(S::Failed, 15, None);
         check(S::Failed, 0, Some(S::Reset));
+    }
+
+    #[test]
+    fn a_driver_waits_for_a_reset() {
+        for bits in [1, 15, 128] {
+            check(DeviceStatus::Resetting, bits, None);
+        }
+        check(DeviceStatus::Resetting, 0, Some(DeviceStatus::Resetting));
+        assert_ne!(DeviceStatus::Resetting.bits(), 0);
     }
 
     proptest! {
