@@ -74,6 +74,35 @@ async fn a_sandbox_that_died_meanwhile_leaves_a_pod_that_is_not_ready() {
 }
 
 #[tokio::test]
+async fn what_ended_before_its_sandbox_died_meanwhile_keeps_its_exit_code() {
+    let mut node = Node::start().await;
+    let (pod, early) = node.running().await;
+    let late = node
+        .create(&pod, container("late", &node.image))
+        .await
+        .unwrap();
+    node.start_container(&late).await.unwrap();
+    node.kill_server().await;
+    node.world.end(&early, 3);
+    node.world.kill_sandbox(&pod, "killed");
+    // What is known must be written down before it is thrown away.
+    node.world.fail("discard");
+    node.start_server().await;
+    assert_eq!(node.world.sandboxes(), 1, "it is tried again");
+    node.world.mend("discard");
+    node.restart_server().await;
+    assert_eq!(node.world.sandboxes(), 0);
+    for (id, code, reason) in [(&early, 3, "Error"), (&late, 255, "Unknown")] {
+        let status = node.status(id).await.unwrap();
+        assert_eq!(
+            (status.exit_code, &*status.reason),
+            (code, reason),
+            "{status:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_was_half_made_is_removed() {
     let mut node = Node::start().await;
     let (pod_id, _) = node.running().await;

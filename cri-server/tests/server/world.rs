@@ -9,13 +9,16 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sandbox::process::ExecExit;
 use sandbox::{
-    Connection, Container, ContainerExit, ContainerId, ContainerSpec, ContainerStats,
+    Adopted, Connection, Container, ContainerExit, ContainerId, ContainerSpec, ContainerStats,
     ContainerStatus, Error, ExecSpec, Features, ImageForm, Kind, Process, Resources, Result,
     RunState, Sandbox, SandboxExit, SandboxId, SandboxSpec, SandboxStats, Sandboxer, SavedSandbox,
     Signal,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot, watch};
+
+/// How those end that are killed along with their sandbox.
+const KILLED: u8 = 137;
 
 /// Everything that exists, and what is to go wrong next.
 #[derive(Clone, Default)]
@@ -219,19 +222,19 @@ impl Sandboxer for World {
         }))
     }
 
-    async fn adopt(&self, saved: SavedSandbox) -> Result<Arc<dyn Sandbox>> {
+    async fn adopt(&self, saved: SavedSandbox) -> Result<Adopted> {
         self.check("adopt")?;
         let room = self.0.things.lock().sandboxes.get(&saved.id).cloned();
-        match room.filter(|room| room.exit.borrow().is_none()) {
-            Some(room) => Ok(Arc::new(Handle {
-                world: self.clone(),
-                room,
-            })),
-            None => {
-                self.0.things.lock().sandboxes.remove(&saved.id);
-                Err(Error::new(Kind::NotFound, "adopt: it has ended"))
-            }
+        let Some(room) = room else {
+            return Ok(Adopted::Ended(Vec::new()));
+        };
+        if room.exit.borrow().is_some() {
+            return Ok(Adopted::Ended(room.exits()));
         }
+        Ok(Adopted::Living(Arc::new(Handle {
+            world: self.clone(),
+            room,
+        })))
     }
 
     async fn discard(&self, id: &SandboxId) -> Result<()> {
@@ -357,9 +360,19 @@ impl Handle {
 }
 
 impl Room {
+    /// How those ended that did so by themselves.
+    fn exits(&self) -> Vec<(ContainerId, ContainerExit)> {
+        let workloads = self.workloads.lock();
+        let exits = workloads.values().filter_map(|workload| {
+            let exit = workload.status.borrow().exit.clone()?;
+            (exit.code != KILLED).then(|| (workload.id.clone(), exit))
+        });
+        exits.collect()
+    }
+
     fn end(&self, asked: bool, why: &str) {
         for workload in self.workloads.lock().values() {
-            workload.end(137, false);
+            workload.end(KILLED, false);
         }
         self.exit.send_if_modified(|exit| {
             let first = exit.is_none();

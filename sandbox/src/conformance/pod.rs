@@ -39,7 +39,9 @@ impl Pod {
             containers,
         } = self;
         drop((sandbox, containers));
-        let sandbox = ok(bench.sandboxer().adopt(saved)).await;
+        let Adopted::Living(sandbox) = ok(bench.sandboxer().adopt(saved)).await else {
+            panic!("it has ended");
+        };
         Self {
             bench,
             spec,

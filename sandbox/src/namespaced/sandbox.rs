@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_api::exit_record;
 use async_trait::async_trait;
 
 use super::container::NamespacedContainer;
-use super::files;
 use super::launch::{Launched, Places};
-use crate::agent::{Agent, Pids, exit, lost, refused, to_request};
+use super::{exits, files};
+use crate::agent::{Agent, Pids, lost, refused, to_request};
 use crate::cgroup::{Limits, Parent};
 use crate::ending::Ending;
 use crate::leftovers::Leftovers;
@@ -61,10 +60,8 @@ impl Shared {
     /// Reads the ends that the agent wrote down and had no time to tell.
     fn read_exits(&self) {
         for (id, life) in self.agent().table().living() {
-            let record = self.places().agent.join(exit_record::file_name(&id.0));
-            let text = std::fs::read_to_string(record).unwrap_or_default();
-            if let Some(told) = exit_record::decode(&text) {
-                life.ended(exit(told));
+            if let Some(exit) = exits::of(self.places(), &id) {
+                life.ended(exit);
             }
         }
     }

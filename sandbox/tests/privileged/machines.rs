@@ -15,7 +15,7 @@ use sandbox::{
 use super::node::Node;
 use super::{image, network, shares};
 
-type Check = fn(Arc<Node>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type Check = fn(Arc<Node>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Nothing here takes longer, however slow the node.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -68,15 +68,25 @@ pub async fn check_all(
     wanted: impl Fn(&str) -> bool,
     report: impl Fn(&Outcome),
 ) -> Vec<Outcome> {
+    check_each(&CHECKS, node, wanted, report).await
+}
+
+/// Runs those of `checks` that are wanted, one after the other.
+pub async fn check_each(
+    checks: &[(&str, Check)],
+    node: &Arc<Node>,
+    wanted: impl Fn(&str) -> bool,
+    report: impl Fn(&Outcome),
+) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    for (name, check) in CHECKS.into_iter().filter(|(name, _)| wanted(name)) {
+    for (name, check) in checks.iter().filter(|(name, _)| wanted(name)) {
         let start = Instant::now();
         let before = node.traces();
         let ran = tokio::spawn(tokio::time::timeout(PATIENCE, check(node.clone()))).await;
         let after = node.traces();
         let left = after.iter().find(|trace| !before.contains(trace));
         let outcome = Outcome {
-            check: name.to_owned(),
+            check: (*name).to_owned(),
             failure: match (ran, left) {
                 (Err(panic), _) => Some(panic.to_string()),
                 (Ok(Err(_)), _) => Some("it took too long".to_owned()),
