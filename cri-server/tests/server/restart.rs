@@ -40,6 +40,18 @@ async fn an_end_meanwhile_is_reported() {
 }
 
 #[tokio::test]
+async fn an_end_that_comes_while_it_is_taken_back_is_reported() {
+    let mut node = Node::start().await;
+    let (_, id) = node.running().await;
+    node.kill_server().await;
+    node.world.end_once_seen(&id, 5);
+    node.start_server().await;
+    let exited = tokio::time::timeout(Duration::from_secs(10), node.exited(&id));
+    let status = exited.await.expect("its end is heard");
+    assert_eq!((status.exit_code, status.reason.as_str()), (5, "Error"));
+}
+
+#[tokio::test]
 async fn a_server_that_is_told_to_end_leaves_pods_and_takes_its_socket_along() {
     let mut node = Node::start().await;
     let (_, id) = node.running().await;
@@ -115,8 +127,14 @@ async fn what_was_half_made_is_removed() {
     tokio::time::timeout(short, node.create(&pod_id, config))
         .await
         .unwrap_err();
-    assert_eq!(node.names("run/pods").len(), 2);
-    assert_eq!(node.names("state/containers").len(), 2);
+    // However slow the node: the calls go on without their clients.
+    while (
+        node.names("run/pods").len(),
+        node.names("state/containers").len(),
+    ) != (2, 2)
+    {
+        tokio::time::sleep(short).await;
+    }
     node.kill_server().await;
     node.world.open_gate();
     node.start_server().await;

@@ -42,6 +42,7 @@ struct Things {
     sandboxes_made: u32,
     sandbox_specs: Vec<SandboxSpec>,
     container_specs: Vec<ContainerSpec>,
+    ending_when_seen: BTreeMap<ContainerId, u8>,
 }
 
 /// A sandbox.
@@ -80,7 +81,8 @@ impl World {
         self.0.gate.send_replace(true);
     }
 
-    /// `create`, `create_container`, `start`, `adopt`, `remove`: fails until told otherwise.
+    /// `create`, `create_container`, `start`, `adopt`, `remove`: fails until told otherwise. `answer`: what is
+    /// started runs, and nobody hears of it.
     pub(crate) fn fail(&self, what: &'static str) {
         self.0.things.lock().failing.insert(what);
     }
@@ -138,6 +140,14 @@ impl World {
     /// Its first process ends by itself.
     pub(crate) fn end(&self, container: &str, code: u8) {
         self.workload(container).end(code, false);
+    }
+
+    /// Its first process ends by itself right after somebody was told that it runs.
+    pub(crate) fn end_once_seen(&self, container: &str, code: u8) {
+        let mut things = self.0.things.lock();
+        things
+            .ending_when_seen
+            .insert(ContainerId(container.into()), code);
     }
 
     /// The kernel kills it for want of memory.
@@ -421,6 +431,9 @@ impl Container for Held {
             status.state = RunState::Running;
             status.started_at = Some(SystemTime::now());
         });
+        if self.world.check("answer").is_err() {
+            return Err(Error::new(Kind::TimedOut, "start: no answer in time"));
+        }
         Ok(())
     }
 
@@ -469,7 +482,12 @@ impl Container for Held {
     }
 
     async fn status(&self) -> Result<ContainerStatus> {
-        Ok(self.workload.status.borrow().clone())
+        let status = self.workload.status.borrow().clone();
+        let mut things = self.world.0.things.lock();
+        if let Some(code) = things.ending_when_seen.remove(&self.workload.id) {
+            self.workload.end(code, false);
+        }
+        Ok(status)
     }
 
     async fn wait(&self) -> ContainerExit {
