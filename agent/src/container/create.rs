@@ -234,7 +234,7 @@ fn assemble(parts: Parts) -> (Arc<Container>, supervise::Running) {
     let running = supervise::Running {
         exit: waiting.exit,
         pumps,
-        oom: oom::Baseline::of(&cgroup),
+        kills: oom::Kills::of(&cgroup),
     };
     let container = Arc::new(Container {
         id,

@@ -27,7 +27,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Running {
     pub(crate) exit: oneshot::Receiver<Ended>,
     pub(crate) pumps: Vec<Pump>,
-    pub(crate) oom: oom::Baseline,
+    pub(crate) kills: oom::Kills,
 }
 
 /// Begins to watch over `container`.
@@ -40,10 +40,10 @@ async fn watch_over(agent: &Agent, container: &Container, running: Running) {
     let Running {
         exit,
         pumps,
-        mut oom,
+        mut kills,
     } = running;
     let ended = {
-        let watch = oom.watch(&container.cgroup, |kills| {
+        let watch = kills.watch(&container.cgroup, |kills| {
             tracing::warn!(container_id = container.id, kills, "out of memory");
             let container_id = container.id.clone();
             agent
@@ -56,7 +56,7 @@ async fn watch_over(agent: &Agent, container: &Container, running: Running) {
         }
     };
     let finished_at_ns = now_ns();
-    let oom_killed = oom.grown(&container.cgroup) && ended.code != 0;
+    let oom_killed = kills.end(&container.cgroup) && ended.code != 0;
     end_the_rest(container).await;
     for pump in pumps {
         pump.finish(DRAINED_WITHIN).await;

@@ -83,7 +83,7 @@ impl Shared {
                 }
             }
         };
-        let out_of_memory = launched.cgroup.ran_out_of_memory();
+        let out_of_memory = launched.cgroup.supervisor_ran_out_of_memory();
         if let Err(error) = launched.cgroup.remove().await {
             tracing::error!(sandbox_id = %launched.id, error = %error.chain(), "a pod's cgroup is left");
         }

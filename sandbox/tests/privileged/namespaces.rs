@@ -4,8 +4,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::Adopted;
 use sandbox::conformance::{Bench, Outcome};
+use sandbox::{Adopted, Container};
 
 use super::machines::{Check, Pod, check_each, ok};
 use super::node::Node;
@@ -30,18 +30,31 @@ pub async fn check_all(
 
 async fn leaves_records(node: Arc<Node>) {
     let pod = Pod::new(&node, node.sandboxer(), "records").await;
-    let early = pod.run(node.container(&pod.spec, "early", "exit 3")).await;
-    pod.run(node.container(&pod.spec, "late", "sleep 1000"))
+    let late = pod
+        .run(node.container(&pod.spec, "late", "sleep 1000"))
         .await;
+    let early = pod.run(node.container(&pod.spec, "early", "exit 3")).await;
+    let mut hungry = node.container(&pod.spec, "hungry", "exec tail -c 100m /dev/zero");
+    hungry.resources.memory_bytes = Some(24 << 20);
+    let hungry = pod.run(hungry).await;
     assert_eq!(early.wait().await.code, 3);
+    assert!(hungry.wait().await.oom_killed);
+
     let (saved, explained) = (pod.sandbox.save(), pod.sandbox.explain().await);
     node.kill_supervisor(&explained);
-    pod.sandbox.wait().await;
+    let ended = pod.sandbox.wait().await;
+    let blamed = ended.message.contains("memory");
+    assert!(!blamed, "what a container lacked is not why: {ended:?}");
     let Adopted::Ended(exits) = ok(node.sandboxer().adopt(saved)).await else {
         panic!("its agent is dead");
     };
-    let exits: Vec<_> = exits.iter().map(|(id, exit)| (id, exit.code)).collect();
-    assert_eq!(exits, [(early.id(), 3)]);
+    let code_of = |container: &dyn Container| {
+        let told = exits.iter().find(|(id, _)| id == container.id());
+        told.map(|(_, exit)| exit.code)
+    };
+    assert_eq!(code_of(&*early), Some(3));
+    assert_eq!(code_of(&*hungry), Some(137));
+    assert_eq!(code_of(&*late), None, "nobody can know");
     ok(node.sandboxer().discard(&pod.spec.id)).await;
 }
 
