@@ -1,7 +1,8 @@
 //! Watches over a container from its making to its end, and tells when and how it ended.
 //!
 //! The order at the end is what nothing is lost by: the first process has ended; the others are killed;
-//! the pipes are read to their end; the log is complete; the record is on disk; then it is told.
+//! the pipes are read to their end; the log is complete; its last words are read; the record is on disk; then it
+//! is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,7 @@ async fn watch_over(agent: &Agent, container: &Container, running: Running) {
     }
     *container.streams.input.lock().await = None;
     container.streams.log.finish(&container.id).await;
+    container.keep_last_words().await;
     let exit = v1::ContainerExit {
         code: ended.code,
         signal: ended.signal,
@@ -104,6 +106,7 @@ fn announce(agent: &Agent, container: &Container, exit: v1::ContainerExit) {
     let exited = v1::ContainerExited {
         container_id,
         exit: Some(exit),
+        last_words: container.last_words(),
     };
     agent.events.publish(v1::event::Event::Exited(exited));
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::container::NamespacedContainer;
 use super::launch::{Launched, Places};
 use super::{exits, files};
-use crate::agent::{Agent, Pids, lost, refused, to_request};
+use crate::agent::{Agent, Ours, Pids, lost, refused, to_request};
 use crate::cgroup::{Limits, Parent};
 use crate::ending::Ending;
 use crate::leftovers::Leftovers;
@@ -137,7 +137,7 @@ impl Sandbox for NamespacedSandbox {
         let inner = self
             .shared
             .agent()
-            .create(&spec.id, request, Pids::OfNode)
+            .create(&spec.id, request, Pids::OfNode, Ours::default())
             .await?;
         match NamespacedContainer::created(inner, self.shared.clone()) {
             Ok(container) => Ok(container),

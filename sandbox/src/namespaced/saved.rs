@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Config;
 use super::launch::{Launched, Places};
-use crate::agent::{Agent, Pids};
+use crate::agent::{Agent, Ours, Pids};
 use crate::cgroup::{Parent, PodCgroup};
 use crate::supervisor::{self, Supervisor};
 use crate::{Error, Kind, Resources, Result, SandboxId, SavedSandbox};
@@ -54,7 +54,8 @@ impl Saved {
         };
         let limit = Duration::from_secs(config.start_timeout_s);
         let address = Address::Unix(places.socket.clone());
-        let agent = Agent::reconnect(&address, limit, Pids::OfNode, |_| true).await?;
+        let agent =
+            Agent::reconnect(&address, limit, Pids::OfNode, |_| Some(Ours::default())).await?;
         Ok(Found::Living(Box::new(Launched {
             id: id.clone(),
             cgroup: PodCgroup::saved(self.cgroup, self.parent),

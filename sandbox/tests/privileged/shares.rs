@@ -28,6 +28,8 @@ struct Volumes {
     /// Below which something is mounted from the start.
     layered: PathBuf,
     file: PathBuf,
+    /// A single file that is only to be read, as the kubelet mounts them.
+    single: PathBuf,
 }
 
 impl Volumes {
@@ -41,6 +43,7 @@ impl Volumes {
             tree: dir.join("tree"),
             layered: dir.join("layered"),
             file: dir.join("file"),
+            single: dir.join("volume-subpaths/config/reader/0"),
         };
         for dir in [
             &volumes.data,
@@ -59,6 +62,8 @@ impl Volumes {
         symlink("data", &volumes.link).unwrap();
         fs::write(volumes.readonly.join("here"), "readable\n").unwrap();
         fs::write(&volumes.file, "first\n").unwrap();
+        fs::create_dir_all(volumes.single.parent().unwrap()).unwrap();
+        fs::write(&volumes.single, "as it was\n").unwrap();
         let told = volumes.data.join("from-node");
         fs::write(&told, "told by the node\n").unwrap();
         std::os::unix::fs::chown(&told, Some(1234), Some(4321)).unwrap();
@@ -126,6 +131,8 @@ echo answered > /empty/answer
 while [ ! -e /empty/mounted ]; do sleep 0.2; done
 cat /followed/sub/file
 if [ -e /still/sub/file ]; then exit 5; fi
+cat /single
+if echo x 2>/dev/null >> /single; then exit 9; fi
 echo now > /data-of-the-writer/later
 ";
 
@@ -146,6 +153,7 @@ pub async fn shares(node: Arc<Node>) {
         mount("/data-of-the-writer", &volumes.data, false),
         mount("/still", &volumes.tree, false),
         mount("/layered", &volumes.layered, true),
+        mount("/single", &volumes.single, true),
         Mount {
             recursive_readonly: true,
             ..mount("/whole", &volumes.layered, true)
