@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Bench, ok, within};
-use crate::{Container, ContainerSpec, Sandbox, SandboxSpec};
+use crate::{Adopted, Container, ContainerSpec, Sandbox, SandboxSpec};
 
 /// A sandbox with its specification.
 #[derive(Clone)]

@@ -153,7 +153,7 @@ fn kind(mount: &Mount, source: &Path, host_volumes: HostVolumes) -> Volume {
             .any(|part| names.contains(&part))
     };
     let is_file = source.is_file();
-    // A single file of a volume tells not of which; a copy is all that such a machine can have.
+    // Of which volume a single file is, nothing tells; a copy is all that a machine without shares can have.
     let refused = host_volumes == HostVolumes::Refused;
     if is_file && !mount.readonly && is_for_last_words(mount, source) {
         Volume::LastWords

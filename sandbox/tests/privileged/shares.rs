@@ -119,6 +119,7 @@ cat /data/later /empty/answer
 ";
 
 const READER: &str = "set -e
+cat /single
 while [ ! -e /empty/ready ]; do sleep 0.2; done
 cat /link/from-guest
 if touch /link/x 2>/dev/null; then exit 4; fi
@@ -170,6 +171,8 @@ pub async fn shares(node: Arc<Node>) {
     let log = check_ended(reader.wait().await.code, &reader_log);
     assert!(log.contains("from a later mount"), "{log}");
     assert!(log.contains("below"), "{log}");
+    let single = log.contains("as it was") && log.contains("as it became");
+    assert!(single, "a single file follows the node: {log}");
     let log = check_ended(writer.wait().await.code, &writer_log);
     for words in [
         "owner 1234:4321 640",
@@ -216,6 +219,8 @@ impl Volumes {
         while !self.empty.join("answer").exists() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        // In place: it is the file that is mounted, not its name.
+        fs::write(&self.single, "as it became\n").unwrap();
         let place = self.tree.join("sub");
         command("mount", &["-t", "tmpfs", "none", place.to_str().unwrap()]);
         fs::write(place.join("file"), "from a later mount\n").unwrap();
