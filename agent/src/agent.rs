@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_api::v1;
 use parking_lot::Mutex;
@@ -22,6 +23,9 @@ use crate::sandbox::Sandbox;
 
 mod record;
 
+/// How long a removal waits for what is being done to its container. No longer than the client waits for it.
+const SETTLED_WITHIN: Duration = Duration::from_secs(50);
+
 /// One pod's agent.
 #[derive(Debug)]
 pub(crate) struct Agent {
@@ -35,6 +39,8 @@ pub(crate) struct Agent {
     pub(crate) later_modules: modules::Later,
     sandbox: OnceCell<Sandbox>,
     containers: Mutex<HashMap<String, Entry>>,
+    /// Some name is not [`Entry::Busy`] any more.
+    settled: Notify,
     /// Everything has ended and the agent may too.
     pub(crate) ended: Notify,
 }
@@ -60,6 +66,7 @@ impl Agent {
             later_modules: modules::Later::default(),
             sandbox: OnceCell::new(),
             containers: Mutex::default(),
+            settled: Notify::new(),
             ended: Notify::new(),
         })
     }
@@ -101,12 +108,19 @@ impl Agent {
         }
         self.reserve(&id)?;
         let made = create::create(self, sandbox, request).await;
-        let mut containers = self.containers.lock();
-        match &made {
-            Ok(container) => drop(containers.insert(id, Entry::There(Arc::clone(container)))),
-            Err(_) => drop(containers.remove(&id)),
-        }
+        self.settle(&id, made.as_ref().ok());
         made
+    }
+
+    /// A container that was being made or removed is there, or its name is free again.
+    fn settle(&self, id: &str, container: Option<&Arc<Container>>) {
+        let mut containers = self.containers.lock();
+        match container {
+            Some(there) => containers.insert(id.to_owned(), Entry::There(Arc::clone(there))),
+            None => containers.remove(id),
+        };
+        drop(containers);
+        self.settled.notify_waiters();
     }
 
     fn reserve(&self, id: &str) -> Result<(), Error> {
@@ -146,22 +160,46 @@ impl Agent {
         found
     }
 
-    /// Kills what is left of a container and forgets it; an unknown one is fine.
+    /// Kills what is left of a container and forgets it; an unknown one is fine. One that is being made
+    /// is waited for: whoever asked for it may have given up, and nobody else would take it away.
     pub(crate) async fn remove(&self, id: &str) -> Result<(), Error> {
-        let container = match self.container(id) {
-            Ok(container) => container,
-            Err(Error::NoContainer(_)) => return Ok(()),
-            Err(error) => return Err(error),
+        let Some(container) = self.take_settled(id).await? else {
+            return Ok(());
         };
-        self.containers.lock().insert(id.to_owned(), Entry::Busy);
         let removed = self.take_apart(&container).await;
-        let mut containers = self.containers.lock();
-        match &removed {
-            Ok(()) => drop(containers.remove(id)),
-            // It is still there, so that removing it can be tried again.
-            Err(_) => drop(containers.insert(id.to_owned(), Entry::There(container))),
-        }
+        // After a failure it is still there, so that removing it can be tried again.
+        self.settle(id, removed.is_err().then_some(&container));
         removed
+    }
+
+    /// The container with this id, whose name is busy from now on; waits while it is already.
+    async fn take_settled(&self, id: &str) -> Result<Option<Arc<Container>>, Error> {
+        let settled = async {
+            loop {
+                let change = self.settled.notified();
+                tokio::pin!(change);
+                // From here on no change is missed.
+                change.as_mut().enable();
+                match self.take(id) {
+                    Err(Error::Busy(_)) => change.await,
+                    taken => return taken,
+                }
+            }
+        };
+        tokio::time::timeout(SETTLED_WITHIN, settled)
+            .await
+            .unwrap_or_else(|_| Err(Error::Busy(id.to_owned())))
+    }
+
+    fn take(&self, id: &str) -> Result<Option<Arc<Container>>, Error> {
+        let mut containers = self.containers.lock();
+        let Some(entry) = containers.get_mut(id) else {
+            return Ok(None);
+        };
+        match std::mem::replace(entry, Entry::Busy) {
+            Entry::There(container) => Ok(Some(container)),
+            Entry::Busy => Err(Error::Busy(id.to_owned())),
+        }
     }
 
     async fn take_apart(&self, container: &Container) -> Result<(), Error> {
@@ -211,5 +249,28 @@ impl Agent {
                 owned(rustix::fd::AsFd::as_fd(&target.pidfd)).map(Some)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn a_removal_waits_for_the_making_and_not_for_ever() {
+        let agent = Agent::new(Mode::Host, Arc::default());
+        agent.remove("c1").await.unwrap();
+        agent.reserve("c1").unwrap();
+        let removal = {
+            let agent = Arc::clone(&agent);
+            tokio::spawn(async move { agent.remove("c1").await })
+        };
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        assert!(!removal.is_finished());
+        agent.settle("c1", None);
+        removal.await.unwrap().unwrap();
+        agent.reserve("c1").unwrap();
+        let error = agent.remove("c1").await.unwrap_err();
+        assert!(matches!(error, Error::Busy(_)), "{error}");
     }
 }

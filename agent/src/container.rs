@@ -10,6 +10,7 @@ pub(crate) mod cgroup;
 pub(crate) mod create;
 pub(crate) mod devices;
 pub(crate) mod exec;
+mod last_words;
 pub(crate) mod lsm;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
@@ -23,8 +24,8 @@ pub(crate) mod user;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agent_api::v1;
@@ -72,6 +73,8 @@ pub(crate) struct Container {
     pub(crate) disk_usage: Arc<Mutex<DiskCount>>,
     /// What is to be given back when it is removed. In a guest: its disks.
     pub(crate) disks: Mutex<Option<crate::guest::disks::ContainerDisks>>,
+    /// What it left to be told once it has ended.
+    last_words: OnceLock<Vec<u8>>,
 }
 
 /// The streams of a container's first process.
@@ -179,6 +182,7 @@ impl Container {
             created_at_ns: self.created_at_ns,
             started_at_ns,
             exit,
+            last_words: self.last_words(),
         }
     }
 }

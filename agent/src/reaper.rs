@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, wait};
 use tokio::io::Interest;
 use tokio::sync::oneshot;
 
@@ -53,6 +54,8 @@ impl From<WaitStatus> for Ended {
 #[derive(Debug, Default)]
 pub(crate) struct Reaper {
     inner: Mutex<Inner>,
+    /// Held while a child is reaped, and while one is made that nobody could name any more by then.
+    reaping: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +85,13 @@ impl Reaper {
     pub(crate) fn hold(self: &Arc<Self>) -> Hold {
         self.inner.lock().holds += 1;
         Hold(Arc::clone(self))
+    }
+
+    /// Starts a program and returns its pidfd. Nobody but us waits for it.
+    pub(crate) fn spawn(&self, command: &mut Command) -> std::io::Result<OwnedFd> {
+        let _not_reaped_before_it_is_known = self.reaping.lock();
+        let child = command.spawn()?;
+        Ok(pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?)
     }
 
     /// Tells how the child with this number ends, or has ended since `_hold` was taken.
@@ -115,9 +125,14 @@ impl Reaper {
     }
 
     fn sweep(&self) {
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        while let Some((pid, status)) = self.reap() {
             self.ended(pid, status.into());
         }
+    }
+
+    fn reap(&self) -> Option<(Pid, WaitStatus)> {
+        let _none_is_being_made = self.reaping.lock();
+        wait(WaitOptions::NOHANG).ok().flatten()
     }
 
     fn ended(&self, pid: Pid, ended: Ended) {
@@ -143,9 +158,7 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Child, Command};
-
-    use rustix::process::{PidfdFlags, pidfd_open};
+    use std::process::Child;
 
     use super::*;
 

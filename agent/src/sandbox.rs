@@ -70,7 +70,7 @@ impl Sandbox {
             .iter()
             .map(|fd| (Role::NetworkNamespace, fd.as_fd()))
             .collect();
-        let mut made = spawn::namespaces(Job::Pod(job), &join).await?;
+        let mut made = spawn::namespaces(reaper, Job::Pod(job), &join).await?;
         let shared = [Role::IpcNamespace, Role::UtsNamespace, Role::ShmNamespace]
             .into_iter()
             .filter_map(|role| Some((role, made.take(role)?)))

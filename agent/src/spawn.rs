@@ -22,6 +22,9 @@ use crate::sys::readiness::watch;
 /// A job that is not done after this long never will be: a file system hangs.
 const LIMIT: Duration = Duration::from_secs(45);
 
+/// How long the killed may take to be gone.
+const BURIED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Why a job was not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpawnError {
@@ -119,7 +122,7 @@ pub(crate) async fn process(
     fds: &[(Role, BorrowedFd<'_>)],
 ) -> Result<Waiting, SpawnError> {
     let hold = reaper.hold();
-    let link = start(job, fds).map_err(SpawnError::Start)?;
+    let link = start(reaper, job, fds).map_err(SpawnError::Start)?;
     let mut child = None;
     let followed = follow(&link, reaper, &hold, &mut child);
     let outcome = tokio::time::timeout(LIMIT, followed)
@@ -137,25 +140,29 @@ pub(crate) async fn process(
         }),
         (Ok(_), None) => Err(SpawnError::Nonsense),
         (Err(error), Some(child)) => Err(give_up(error, child).await),
-        (Err(error), None) => Err(error),
+        (Err(error), None) => Err(link.give_up(error).await),
     }
 }
 
 /// Has a pod's namespaces made, and returns them.
 pub(crate) async fn namespaces(
+    reaper: &Arc<Reaper>,
     job: Job,
     fds: &[(Role, BorrowedFd<'_>)],
 ) -> Result<Fds, SpawnError> {
-    let link = start(job, fds).map_err(SpawnError::Start)?;
+    let link = start(reaper, job, fds).map_err(SpawnError::Start)?;
     let answer = tokio::time::timeout(LIMIT, link.next()).await;
-    match answer
-        .map_err(|_| SpawnError::TimedOut)?
-        .map_err(|e| SpawnError::Start(e.into()))?
-    {
-        Some((Told::Made(_), fds)) => Ok(fds),
-        Some((Told::Failed(failed), _)) => Err(failed.into()),
-        Some(_) => Err(SpawnError::Nonsense),
-        None => Err(SpawnError::Died(None)),
+    let made = match answer {
+        Err(_) => Err(SpawnError::TimedOut),
+        Ok(Err(error)) => Err(SpawnError::Start(error.into())),
+        Ok(Ok(Some((Told::Made(_), fds)))) => Ok(fds),
+        Ok(Ok(Some((Told::Failed(failed), _)))) => Err(failed.into()),
+        Ok(Ok(Some(_))) => Err(SpawnError::Nonsense),
+        Ok(Ok(None)) => Err(SpawnError::Died(None)),
+    };
+    match made {
+        Ok(fds) => Ok(fds),
+        Err(error) => Err(link.give_up(error).await),
     }
 }
 
@@ -209,7 +216,7 @@ async fn give_up(error: SpawnError, child: Child) -> SpawnError {
         Ok(ended) => ended.ok(),
         Err(_) => {
             let _ = pidfd_send_signal(&child.pidfd, Signal::KILL);
-            let _ = tokio::time::timeout(Duration::from_secs(5), exit).await;
+            let _ = tokio::time::timeout(BURIED_WITHIN, exit).await;
             None
         }
     };
@@ -223,9 +230,26 @@ async fn give_up(error: SpawnError, child: Child) -> SpawnError {
 #[derive(Debug)]
 struct Link {
     socket: AsyncFd<OwnedFd>,
+    /// Stage-1 itself, which ends once it has forked.
+    process: AsyncFd<OwnedFd>,
 }
 
 impl Link {
+    /// Ends stage-1 if it hangs before its fork, and waits for that, so that nothing of it is left. One that
+    /// told of its failure ends by itself.
+    async fn give_up(self, error: SpawnError) -> SpawnError {
+        if !matches!(error, SpawnError::Failed { .. } | SpawnError::Died(_)) {
+            let _ = pidfd_send_signal(self.process.get_ref(), Signal::KILL);
+        }
+        if tokio::time::timeout(BURIED_WITHIN, self.process.readable())
+            .await
+            .is_err()
+        {
+            tracing::error!("stage-1 was killed and does not end");
+        }
+        error
+    }
+
     async fn next(&self) -> rustix::io::Result<Option<(Told, Fds)>> {
         let received = self
             .socket
@@ -244,7 +268,7 @@ impl Link {
 }
 
 /// Starts our own program as stage-1 and hands it its job.
-fn start(job: Job, fds: &[(Role, BorrowedFd<'_>)]) -> std::io::Result<Link> {
+fn start(reaper: &Reaper, job: Job, fds: &[(Role, BorrowedFd<'_>)]) -> std::io::Result<Link> {
     let (ours, theirs) = channel::pair()?;
     rustix::io::ioctl_fionbio(&ours, true)?;
     let argument = if matches!(job, Job::PidOne(_)) {
@@ -252,21 +276,48 @@ fn start(job: Job, fds: &[(Role, BorrowedFd<'_>)]) -> std::io::Result<Link> {
     } else {
         stage1::ARGUMENT
     };
-    // The reaper waits for it; the value returned must not.
-    Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg0("bulkhead-agent")
         .arg(argument)
         .env_clear()
         .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .spawn()?;
+        .stdout(Stdio::null());
+    // The reaper waits for it; the value that spawning returns must not.
+    let process = reaper.spawn(&mut command)?;
+    // It holds the other end of what it reads its job from.
+    drop(command);
     channel::send_spec(&ours, &Spec { job: Some(job) }, fds)?;
-    let socket = watch(ours, Interest::READABLE)?;
-    Ok(Link { socket })
+    Ok(Link {
+        socket: watch(ours, Interest::READABLE)?,
+        process: watch(process, Interest::READABLE)?,
+    })
 }
 
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stage_1_that_hangs_before_its_fork_is_killed() {
+        let process = Reaper::default()
+            .spawn(Command::new("sleep").arg("60"))
+            .unwrap();
+        let again = watch(process.try_clone().unwrap(), Interest::READABLE).unwrap();
+        let (ours, _theirs) = channel::pair().unwrap();
+        let link = Link {
+            socket: watch(ours, Interest::READABLE).unwrap(),
+            process: watch(process, Interest::READABLE).unwrap(),
+        };
+        let error = link.give_up(SpawnError::TimedOut).await;
+        assert!(matches!(error, SpawnError::TimedOut), "{error}");
+        let ended = tokio::time::timeout(Duration::ZERO, again.readable()).await;
+        assert!(ended.is_ok(), "it is dead");
     }
 }

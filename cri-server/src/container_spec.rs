@@ -14,6 +14,7 @@ use sandbox::{
 };
 
 pub use etc::check_dns;
+pub use log_path::LogPath;
 pub use mounts::{PlannedMount, PlannedSource, resolve};
 pub use profiles::SeccompChoice;
 pub use stop_signal::to_cri as stop_signal_to_cri;
@@ -41,7 +42,7 @@ pub struct ContainerPlan {
     /// Its limits.
     pub resources: Resources,
     /// Its log.
-    pub log_path: Option<PathBuf>,
+    pub log: Option<LogPath>,
     /// Number of the signal that asks it to end.
     pub stop_signal: u32,
     /// Which seccomp filter it wants.
@@ -68,6 +69,8 @@ pub struct Found {
     pub devices: Vec<Device>,
     /// Its seccomp filter.
     pub seccomp: Option<Vec<u8>>,
+    /// Its log, in a directory that is there and by a path without links.
+    pub log_path: Option<PathBuf>,
 }
 
 /// Unreadable unless the pod says otherwise: the kernel's secrets and its dangerous knobs.
@@ -115,7 +118,7 @@ impl ContainerPlan {
             process: process(config, image, &security, &hostname, &resources, rlimits)?,
             pid: namespaces::pid(&security, pod, features)?,
             files: etc::files(pod, &hostname, &mounts),
-            log_path: log_path::log_path(&pod.log_directory, &config.log_path)?,
+            log: LogPath::new(&pod.log_directory, &config.log_path)?,
             stop_signal: stop_signal::number(config.stop_signal(), &image.stop_signal)?,
             seccomp: profiles::seccomp(&security)?,
             privileged: security.privileged,
@@ -172,7 +175,7 @@ impl ContainerPlan {
             masked_paths: self.masked_paths,
             readonly_paths: self.readonly_paths,
             privileged: self.privileged,
-            log_path: self.log_path,
+            log_path: found.log_path,
             stdin: self.stdin,
             stdin_once: self.stdin_once,
         }

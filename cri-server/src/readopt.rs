@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use image_service::ImageId;
-use sandbox::{Kind, SandboxId};
+use sandbox::{Adopted, ContainerExit, ContainerId, Kind, SandboxId};
 use tracing::{info, warn};
 
 use crate::containers::{Container, ContainerState, SavedContainer};
@@ -65,12 +65,8 @@ pub(crate) async fn take_back(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result
     let adopted = server.handlers.get(&record.handler)?.adopt(saved);
     let limit = Duration::from_secs(server.config.adopt_timeout_s);
     let sandbox = match tokio::time::timeout(limit, adopted).await {
-        Ok(Ok(sandbox)) => sandbox,
-        Ok(Err(error)) if error.kind() == Kind::NotFound => {
-            // It ended meanwhile, and its kind has tidied up.
-            forget_sandbox(pod).await;
-            return Ok(());
-        }
+        Ok(Ok(Adopted::Living(sandbox))) => sandbox,
+        Ok(Ok(Adopted::Ended(exits))) => return bury(server, pod, &exits).await,
         Ok(Err(error)) => return Err(error).doing(format!("take back pod {}", pod.id)),
         Err(_) => {
             let message = format!("pod {} does not answer within {limit:?}", pod.id);
@@ -89,9 +85,23 @@ pub(crate) async fn take_back(server: &Arc<CriServer>, pod: &Arc<Pod>) -> Result
     Ok(())
 }
 
+/// Notes what is known of a sandbox that ended meanwhile, and only then removes what is left of it.
+async fn bury(server: &CriServer, pod: &Pod, exits: &[(ContainerId, ContainerExit)]) -> Result<()> {
+    for container in server.containers.of(&pod.id) {
+        if let Some((_, exit)) = exits.iter().find(|(id, _)| *id == container.id) {
+            watch::ended(&container, exit).await;
+        }
+    }
+    remove_left(server, pod).await
+}
+
 /// Ends a pod that can't be taken back because of `error`, without its help.
 pub(crate) async fn discard(server: &CriServer, pod: &Pod, error: &Error) -> Result<()> {
     warn!(pod_id = %pod.id, error = chain(error), "pod can't be taken back, and is killed");
+    remove_left(server, pod).await
+}
+
+async fn remove_left(server: &CriServer, pod: &Pod) -> Result<()> {
     let handler = server.handlers.get(&pod.record.get().handler)?;
     let discarded = handler.discard(&pod.id).await;
     discarded.doing(format!("kill pod {}", pod.id))?;

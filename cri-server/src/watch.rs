@@ -69,6 +69,16 @@ pub(crate) async fn catch_up(container: &Container, now: &ContainerStatus) {
     container.record.observe(note).await;
 }
 
+/// Notes how a container ended while nobody watched.
+pub(crate) async fn ended(container: &Container, exit: &ContainerExit) {
+    if !has_ended(&container.record.get()) {
+        container
+            .record
+            .observe(|record| record.end(saved(exit)))
+            .await;
+    }
+}
+
 /// Notes the end of a sandbox, whenever it comes, and that of what was in it.
 pub(crate) fn pod(server: &Arc<CriServer>, pod: &Arc<Pod>, sandbox: &Arc<dyn Sandbox>) {
     let (server, pod, sandbox) = (server.clone(), pod.clone(), sandbox.clone());

@@ -3,6 +3,7 @@
 //! An agent in a guest is the guest's: what it says is bounded, parsed, and believed only about its own
 //! containers. No path of the host ever comes from it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 mod container;
 mod events;
+mod last_words;
 mod life;
 mod resources;
 mod streams;
@@ -57,18 +59,20 @@ impl Agent {
         address: &Address,
         limit: Duration,
         pids: Pids,
-        ours: impl Fn(&ContainerId) -> bool,
+        ours: impl Fn(&ContainerId) -> Option<Ours>,
     ) -> Result<Self> {
         let client = Client::connect(address, limit).await.map_err(refused)?;
         let table = Table::default();
         let listed = client.list_containers(None).await.map_err(refused)?;
         for container in listed {
             let id = ContainerId(container.container_id.clone());
-            if ours(&id) {
-                table.insert(&id).recalled(&container, pids);
-            } else {
+            let Some(Ours { last_words }) = ours(&id) else {
                 tracing::warn!(container_id = %quoted(&id.0), "an agent lists a container that is not ours");
-            }
+                continue;
+            };
+            let life = table.insert(&id);
+            life.leaves_words_in(last_words);
+            life.recalled(&container, pids);
         }
         Ok(Self::followed(client, table))
     }
@@ -106,9 +110,11 @@ impl Agent {
         id: &ContainerId,
         request: v1::CreateContainerRequest,
         pids: Pids,
+        Ours { last_words }: Ours,
     ) -> Result<AgentContainer> {
         // Known before it is made, so that no event about it comes too early to be heard.
         let life = self.table.insert(id);
+        life.leaves_words_in(last_words);
         match self.client.create_container(request).await {
             Ok(reply) => {
                 life.created(&reply, pids);
@@ -198,6 +204,13 @@ impl Agent {
             life.exit().await;
         }
     }
+}
+
+/// What we alone know of a container of ours.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ours {
+    /// The file of the node's that its last words belong in, if the agent tells them.
+    pub(crate) last_words: Option<PathBuf>,
 }
 
 /// Whether the agent answered at all.

@@ -90,7 +90,7 @@ const OF_SANDBOXES: &[(&str, Check<Arc<dyn Bench>>)] = &checks! {
     restart:
         a_sandbox_is_adopted_with_its_containers,
         an_end_that_came_meanwhile_is_told,
-        a_sandbox_that_ended_meanwhile_is_not_found,
+        a_sandbox_that_ended_meanwhile_is_said_to_have_ended,
         the_end_of_the_supervisor_ends_the_sandbox_and_says_so,
         what_nobody_knows_any_more_is_swept;
 };

@@ -63,9 +63,9 @@ pub trait Sandboxer: Send + Sync + 'static {
     /// Makes and starts a sandbox. On failure nothing of it is left.
     async fn create(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>>;
 
-    /// Takes back a sandbox that outlived our last process. `NotFound` means that it ended
-    /// meanwhile; what was left of it has been removed then.
-    async fn adopt(&self, saved: SavedSandbox) -> Result<Arc<dyn Sandbox>>;
+    /// Takes back a sandbox that outlived our last process, or tells what is known of one that ended
+    /// meanwhile. What is left of that one stays until it is discarded, so that nothing known is lost.
+    async fn adopt(&self, saved: SavedSandbox) -> Result<Adopted>;
 
     /// Kills a sandbox that can't be adopted and removes what is left of it. Needs nobody inside to agree.
     async fn discard(&self, id: &SandboxId) -> Result<()>;
@@ -73,6 +73,14 @@ pub trait Sandboxer: Send + Sync + 'static {
     /// Removes whatever sandboxes of this kind left behind. `keep` names every sandbox that the server
     /// knows, of whatever kind. Called once at start, after the known ones were adopted.
     async fn sweep(&self, keep: &[SandboxId]) -> Result<()>;
+}
+
+/// What became of a sandbox while nobody watched.
+pub enum Adopted {
+    /// It lives, and is ours again.
+    Living(Arc<dyn Sandbox>),
+    /// It has ended. These of its containers are known to have ended like this.
+    Ended(Vec<(ContainerId, ContainerExit)>),
 }
 
 /// One pod's isolation. Speaks sandboxes and containers.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 mod config;
 mod container;
+mod exits;
 mod files;
 mod launch;
 mod sandbox;
@@ -16,12 +17,12 @@ pub use config::Config;
 
 use crate::leftovers::Leftovers;
 use crate::{
-    Error, Features, ImageForm, Result, Sandbox, SandboxId, SandboxSpec, Sandboxer, SavedSandbox,
-    cgroup,
+    Adopted, Error, Features, ImageForm, Result, Sandbox, SandboxId, SandboxSpec, Sandboxer,
+    SavedSandbox, cgroup,
 };
 use launch::Planned;
 use sandbox::NamespacedSandbox;
-use saved::Saved;
+use saved::{Found, Saved};
 use sealed::SealedProgram;
 
 /// Makes sandboxes of host namespaces.
@@ -85,14 +86,14 @@ impl Sandboxer for Namespaced {
         }
     }
 
-    async fn adopt(&self, saved: SavedSandbox) -> Result<Arc<dyn Sandbox>> {
+    async fn adopt(&self, saved: SavedSandbox) -> Result<Adopted> {
         let content = Saved::read(&saved)?;
         match content.find(&saved.id, &self.config).await? {
-            Some(launched) => Ok(NamespacedSandbox::new(launched, self.leftovers.clone())),
-            None => {
-                self.leftovers.clear(&saved.id).await?;
-                Err(saved::ended_meanwhile(&saved.id))
-            }
+            Found::Living(launched) => Ok(Adopted::Living(NamespacedSandbox::new(
+                *launched,
+                self.leftovers.clone(),
+            ))),
+            Found::Ended(places) => Ok(Adopted::Ended(exits::all(&places)?)),
         }
     }
 

@@ -40,7 +40,7 @@ pub use config::{Config, HostVolumes, Machine, VhostNet};
 
 use crate::leftovers::Leftovers;
 use crate::{
-    Error, Features, ImageForm, Kind, Result, Sandbox, SandboxId, SandboxSpec, Sandboxer,
+    Adopted, Error, Features, ImageForm, Kind, Result, Sandbox, SandboxId, SandboxSpec, Sandboxer,
     SavedSandbox, cgroup,
 };
 use blank_disk::BlankDisks;
@@ -147,17 +147,14 @@ impl Sandboxer for Vm {
         }
     }
 
-    async fn adopt(&self, saved: SavedSandbox) -> Result<Arc<dyn Sandbox>> {
+    async fn adopt(&self, saved: SavedSandbox) -> Result<Adopted> {
         let content = Saved::read(&saved)?;
         match content.find(&saved.id, &self.handler.config).await? {
-            Some((launched, events)) => {
-                Ok(VmSandbox::adopted(self.handler.clone(), launched, events).await?)
-            }
-            None => {
-                self.handler.clear(&saved.id).await?;
-                let doing = format!("adopt sandbox {}: its machine has ended", saved.id);
-                Err(Error::new(Kind::NotFound, doing))
-            }
+            Some((launched, events)) => Ok(Adopted::Living(
+                VmSandbox::adopted(self.handler.clone(), launched, events).await?,
+            )),
+            // What ended in it was known to the guest alone.
+            None => Ok(Adopted::Ended(Vec::new())),
         }
     }
 

@@ -13,6 +13,11 @@ pub fn file_name(container_id: &str) -> String {
     format!("{container_id}.exit")
 }
 
+/// The container whose record has this name, if it is one's.
+pub fn container_id(file_name: &str) -> Option<&str> {
+    file_name.strip_suffix(".exit")
+}
+
 /// The content of a record.
 pub fn encode(exit: &ContainerExit) -> String {
     format!(
@@ -51,6 +56,12 @@ mod tests {
             finished_at_ns: 7,
         };
         assert_eq!(decode(&encode(&exit)), Some(exit));
+    }
+
+    #[test]
+    fn a_name_tells_whose_record_it_is() {
+        assert_eq!(container_id(&file_name("c1")), Some("c1"));
+        assert_eq!(container_id("c1.new"), None);
     }
 
     #[test]

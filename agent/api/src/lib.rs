@@ -7,6 +7,7 @@
 pub mod client;
 pub mod exit_record;
 pub mod flow;
+pub mod last_words;
 pub mod log_frame;
 pub mod version;
 

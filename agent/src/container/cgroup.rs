@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use agent_api::v1;
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Signal, kill_process};
 
 mod error;
 mod limits;
@@ -98,14 +97,6 @@ impl Cgroup {
     /// Kills everything in it and below, whatever it forks meanwhile.
     pub(crate) fn kill(&self) -> Result<(), CgroupError> {
         write(self.path.join("cgroup.kill"), "1".to_owned())
-    }
-
-    /// Sends a signal to every process in it and below.
-    pub(crate) fn signal(&self, signal: Signal) {
-        for pid in processes(&self.path) {
-            // One that has ended since needs no signal.
-            let _ = kill_process(pid, signal);
-        }
     }
 
     /// Waits until no process is left in it or below; tells whether that came to pass.

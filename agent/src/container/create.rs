@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agent_api::v1;
@@ -32,14 +32,14 @@ const CLEAN_UP: Duration = Duration::from_secs(10);
 pub(crate) async fn create(
     agent: &Arc<Agent>,
     sandbox: &Sandbox,
-    mut request: v1::CreateContainerRequest,
+    request: v1::CreateContainerRequest,
 ) -> Result<Arc<Container>, Error> {
     let id = request.container_id.clone();
     let process = request.process.clone().ok_or(Error::Missing("a process"))?;
     let devices = Devices::of(&request)?;
     let log = open_log(agent, &request)?;
     // From here on there is something to give back.
-    let disks = agent.disks.mount_for(agent.mode, &mut request)?;
+    let (request, disks) = agent.disks.mount_for(agent.mode, request).await?;
     let cgroup = match make_cgroup(sandbox, &request, &devices) {
         Ok(cgroup) => cgroup,
         Err(error) => {
@@ -233,7 +233,7 @@ fn assemble(parts: Parts) -> (Arc<Container>, supervise::Running) {
     let running = supervise::Running {
         exit: waiting.exit,
         pumps,
-        oom: oom::Baseline::of(&cgroup),
+        kills: oom::Kills::of(&cgroup),
     };
     let container = Arc::new(Container {
         id,
@@ -251,6 +251,7 @@ fn assemble(parts: Parts) -> (Arc<Container>, supervise::Running) {
         writable,
         disk_usage: Arc::default(),
         disks: Mutex::new(disks),
+        last_words: OnceLock::new(),
     });
     (container, running)
 }

@@ -29,10 +29,10 @@ impl Container {
             (_, Whom::All) if signal == Signal::KILL => Ok(self.cgroup.kill()?),
             // It has no handlers yet, and as PID 1 it would not even feel most signals.
             (State::Created, _) if ends(signal) => Ok(self.cgroup.kill()?),
-            (_, Whom::All) => {
-                self.cgroup.signal(signal);
-                Ok(())
-            }
+            // By their numbers, which others may have by then, it would be anybody's.
+            (_, Whom::All) => Err(Error::Invalid(
+                "only SIGKILL can be sent to all of a container".to_owned(),
+            )),
             (_, Whom::First) => match pidfd_send_signal(&self.pidfd, signal) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
                 Err(error) => Err(Error::Io {

@@ -1,7 +1,8 @@
 //! Watches over a container from its making to its end, and tells when and how it ended.
 //!
 //! The order at the end is what nothing is lost by: the first process has ended; the others are killed;
-//! the pipes are read to their end; the log is complete; the record is on disk; then it is told.
+//! the pipes are read to their end; the log is complete; its last words are read; the record is on disk; then it
+//! is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Running {
     pub(crate) exit: oneshot::Receiver<Ended>,
     pub(crate) pumps: Vec<Pump>,
-    pub(crate) oom: oom::Baseline,
+    pub(crate) kills: oom::Kills,
 }
 
 /// Begins to watch over `container`.
@@ -40,10 +41,10 @@ async fn watch_over(agent: &Agent, container: &Container, running: Running) {
     let Running {
         exit,
         pumps,
-        mut oom,
+        mut kills,
     } = running;
     let ended = {
-        let watch = oom.watch(&container.cgroup, |kills| {
+        let watch = kills.watch(&container.cgroup, |kills| {
             tracing::warn!(container_id = container.id, kills, "out of memory");
             let container_id = container.id.clone();
             agent
@@ -56,13 +57,14 @@ async fn watch_over(agent: &Agent, container: &Container, running: Running) {
         }
     };
     let finished_at_ns = now_ns();
-    let oom_killed = oom.grown(&container.cgroup) && ended.code != 0;
+    let oom_killed = kills.end(&container.cgroup) && ended.code != 0;
     end_the_rest(container).await;
     for pump in pumps {
         pump.finish(DRAINED_WITHIN).await;
     }
     *container.streams.input.lock().await = None;
     container.streams.log.finish(&container.id).await;
+    container.keep_last_words().await;
     let exit = v1::ContainerExit {
         code: ended.code,
         signal: ended.signal,
@@ -104,6 +106,7 @@ fn announce(agent: &Agent, container: &Container, exit: v1::ContainerExit) {
     let exited = v1::ContainerExited {
         container_id,
         exit: Some(exit),
+        last_words: container.last_words(),
     };
     agent.events.publish(v1::event::Event::Exited(exited));
 }

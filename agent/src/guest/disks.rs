@@ -32,22 +32,37 @@ pub(crate) struct Disks {
 }
 
 impl Disks {
-    /// Mounts the disks that `request` names and puts paths in their places. On the host there are none.
-    pub(crate) fn mount_for(
+    /// Mounts the disks that `request` names, and returns it with paths in their places. On the host there
+    /// are none.
+    pub(crate) async fn mount_for(
         self: &Arc<Self>,
         mode: Mode,
-        request: &mut v1::CreateContainerRequest,
-    ) -> Result<Option<ContainerDisks>, GuestError> {
+        mut request: v1::CreateContainerRequest,
+    ) -> Result<(v1::CreateContainerRequest, Option<ContainerDisks>), GuestError> {
         if mode == Mode::Host {
-            return refuse_disks(request).map(|()| None);
+            return refuse_disks(&request).map(|()| (request, None));
         }
+        let all = Arc::clone(self);
+        // A disk may be slow, and a device late.
+        let mounting = tokio::task::spawn_blocking(move || {
+            let used = all.mount(&mut request)?;
+            Ok((request, Some(used)))
+        });
+        mounting.await.expect("mounting does not panic")
+    }
+
+    fn mount(
+        self: &Arc<Self>,
+        request: &mut v1::CreateContainerRequest,
+    ) -> Result<ContainerDisks, GuestError> {
         let mut used = ContainerDisks {
             all: Arc::clone(self),
             serials: Vec::new(),
             writable: None,
+            last_words: None,
         };
         match used.resolve(request) {
-            Ok(()) => Ok(Some(used)),
+            Ok(()) => Ok(used),
             Err(error) => {
                 used.release_now();
                 Err(error)
@@ -127,6 +142,9 @@ fn refuse_disks(request: &v1::CreateContainerRequest) -> Result<(), GuestError> 
     if request.mounts.iter().any(|mount| mount.r#type == "share") {
         return Err(GuestError::NotAGuest("mounting a share"));
     }
+    if !request.last_words_path.is_empty() {
+        return Err(GuestError::NotAGuest("keeping last words"));
+    }
     Ok(())
 }
 
@@ -134,22 +152,23 @@ fn refuse_disks(request: &v1::CreateContainerRequest) -> Result<(), GuestError> 
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_host_has_no_disks_to_offer() {
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_host_has_no_disks_to_offer() {
         let kind = Some(v1::rootfs::Kind::Disk(v1::DiskRootfs::default()));
         let rootfs = Some(v1::Rootfs { kind });
-        let mut request = v1::CreateContainerRequest {
+        let request = v1::CreateContainerRequest {
             rootfs,
             ..Default::default()
         };
         let error = Arc::new(Disks::default())
-            .mount_for(Mode::Host, &mut request)
+            .mount_for(Mode::Host, request)
+            .await
             .unwrap_err();
         assert_eq!(error.code(), tonic::Code::Unimplemented);
     }
 
-    #[test]
-    fn a_disk_that_is_not_there_is_named() {
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_disk_that_is_not_there_is_named() {
         let disks = Arc::new(Disks::default());
         let disk = v1::DiskRootfs {
             image_serial: "img-1".into(),
@@ -158,11 +177,11 @@ mod tests {
         let rootfs = Some(v1::Rootfs {
             kind: Some(v1::rootfs::Kind::Disk(disk)),
         });
-        let mut request = v1::CreateContainerRequest {
+        let request = v1::CreateContainerRequest {
             rootfs,
             ..Default::default()
         };
-        let error = disks.mount_for(Mode::Guest, &mut request).unwrap_err();
+        let error = disks.mount_for(Mode::Guest, request).await.unwrap_err();
         assert_eq!(error.to_string(), "no disk with serial number img-1");
         assert!(disks.users.lock().is_empty());
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{GuestError, attach, write_file};
@@ -24,14 +25,20 @@ const SEEN_WITHIN: Duration = Duration::from_secs(5);
 /// How often we look.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Where the share with this name is. The file system is mounted with the first.
+/// Held by whoever looks whether it is mounted, and mounts it.
+static MOUNTING: Mutex<()> = Mutex::new(());
+
+/// Where the share with this name is. The file system is mounted with the first. Blocks until its device is seen.
 pub(super) fn find(name: &str) -> Result<PathBuf, GuestError> {
     if !is_name(name) {
         return Err(GuestError::ShareName(name.to_owned()));
     }
     let place = Path::new(DIRECTORY);
-    if !is_mounted(place) {
-        mount(place)?;
+    {
+        let _one_at_a_time = MOUNTING.lock();
+        if !is_mounted(place) {
+            mount(place)?;
+        }
     }
     let share = place.join(name);
     enter(&share).map_err(|source| GuestError::Share {

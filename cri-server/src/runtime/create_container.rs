@@ -7,7 +7,7 @@ use image_service::Image;
 use sandbox::{Container as Workload, ContainerId, ContainerSpec, Kind};
 
 use crate::clock::now_ns;
-use crate::container_spec::ContainerPlan;
+use crate::container_spec::{ContainerPlan, LogPath};
 use crate::containers::{
     Container, ContainerEvent, ContainerKey, ContainerState, SavedContainer, SavedUser,
 };
@@ -169,7 +169,7 @@ fn saved(
             .iter()
             .map(|mount| mount.saved.clone())
             .collect(),
-        log_path: plan.log_path.clone(),
+        log_path: plan.log.as_ref().map(LogPath::path),
         resources: plan.resources.clone(),
         stop_signal: plan.stop_signal,
         user: None,

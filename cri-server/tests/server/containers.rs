@@ -202,6 +202,32 @@ async fn a_container_that_can_not_start_says_why_in_its_status_too() {
 }
 
 #[tokio::test]
+async fn a_start_that_nobody_heard_of_leaves_nothing_running_and_counts_as_failed() {
+    let mut node = Node::start().await;
+    let pod = node.run_pod(pod("web")).await.unwrap();
+    let config = container("main", &node.image);
+    let id = node.create(&pod, config).await.unwrap();
+    node.world.fail("answer");
+    let error = node.start_container(&id).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
+    assert_eq!(node.world.signals(&id), [9], "its successor is to be alone");
+    let check = |status: ContainerStatus| {
+        assert_eq!(
+            (status.state(), status.exit_code, status.reason.as_str()),
+            (ContainerState::ContainerExited, 128, "StartError")
+        );
+        assert!(
+            status.message.contains("no answer in time"),
+            "{}",
+            status.message
+        );
+    };
+    check(node.status(&id).await.unwrap());
+    node.restart_server().await;
+    check(node.status(&id).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_running_container_is_not_started_again() {
     let mut node = Node::start().await;
     let (_, id) = node.running().await;

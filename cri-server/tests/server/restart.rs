@@ -40,6 +40,18 @@ async fn an_end_meanwhile_is_reported() {
 }
 
 #[tokio::test]
+async fn an_end_that_comes_while_it_is_taken_back_is_reported() {
+    let mut node = Node::start().await;
+    let (_, id) = node.running().await;
+    node.kill_server().await;
+    node.world.end_once_seen(&id, 5);
+    node.start_server().await;
+    let exited = tokio::time::timeout(Duration::from_secs(10), node.exited(&id));
+    let status = exited.await.expect("its end is heard");
+    assert_eq!((status.exit_code, status.reason.as_str()), (5, "Error"));
+}
+
+#[tokio::test]
 async fn a_server_that_is_told_to_end_leaves_pods_and_takes_its_socket_along() {
     let mut node = Node::start().await;
     let (_, id) = node.running().await;
@@ -74,6 +86,35 @@ async fn a_sandbox_that_died_meanwhile_leaves_a_pod_that_is_not_ready() {
 }
 
 #[tokio::test]
+async fn what_ended_before_its_sandbox_died_meanwhile_keeps_its_exit_code() {
+    let mut node = Node::start().await;
+    let (pod, early) = node.running().await;
+    let late = node
+        .create(&pod, container("late", &node.image))
+        .await
+        .unwrap();
+    node.start_container(&late).await.unwrap();
+    node.kill_server().await;
+    node.world.end(&early, 3);
+    node.world.kill_sandbox(&pod, "killed");
+    // What is known must be written down before it is thrown away.
+    node.world.fail("discard");
+    node.start_server().await;
+    assert_eq!(node.world.sandboxes(), 1, "it is tried again");
+    node.world.mend("discard");
+    node.restart_server().await;
+    assert_eq!(node.world.sandboxes(), 0);
+    for (id, code, reason) in [(&early, 3, "Error"), (&late, 255, "Unknown")] {
+        let status = node.status(id).await.unwrap();
+        assert_eq!(
+            (status.exit_code, &*status.reason),
+            (code, reason),
+            "{status:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_was_half_made_is_removed() {
     let mut node = Node::start().await;
     let (pod_id, _) = node.running().await;
@@ -86,8 +127,14 @@ async fn what_was_half_made_is_removed() {
     tokio::time::timeout(short, node.create(&pod_id, config))
         .await
         .unwrap_err();
-    assert_eq!(node.names("run/pods").len(), 2);
-    assert_eq!(node.names("state/containers").len(), 2);
+    // However slow the node: the calls go on without their clients.
+    while (
+        node.names("run/pods").len(),
+        node.names("state/containers").len(),
+    ) != (2, 2)
+    {
+        tokio::time::sleep(short).await;
+    }
     node.kill_server().await;
     node.world.open_gate();
     node.start_server().await;

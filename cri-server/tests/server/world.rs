@@ -9,13 +9,16 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sandbox::process::ExecExit;
 use sandbox::{
-    Connection, Container, ContainerExit, ContainerId, ContainerSpec, ContainerStats,
+    Adopted, Connection, Container, ContainerExit, ContainerId, ContainerSpec, ContainerStats,
     ContainerStatus, Error, ExecSpec, Features, ImageForm, Kind, Process, Resources, Result,
     RunState, Sandbox, SandboxExit, SandboxId, SandboxSpec, SandboxStats, Sandboxer, SavedSandbox,
     Signal,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot, watch};
+
+/// How those end that are killed along with their sandbox.
+const KILLED: u8 = 137;
 
 /// Everything that exists, and what is to go wrong next.
 #[derive(Clone, Default)]
@@ -39,6 +42,7 @@ struct Things {
     sandboxes_made: u32,
     sandbox_specs: Vec<SandboxSpec>,
     container_specs: Vec<ContainerSpec>,
+    ending_when_seen: BTreeMap<ContainerId, u8>,
 }
 
 /// A sandbox.
@@ -77,7 +81,8 @@ impl World {
         self.0.gate.send_replace(true);
     }
 
-    /// `create`, `create_container`, `start`, `adopt`, `remove`: fails until told otherwise.
+    /// `create`, `create_container`, `start`, `adopt`, `remove`: fails until told otherwise. `answer`: what is
+    /// started runs, and nobody hears of it.
     pub(crate) fn fail(&self, what: &'static str) {
         self.0.things.lock().failing.insert(what);
     }
@@ -135,6 +140,14 @@ impl World {
     /// Its first process ends by itself.
     pub(crate) fn end(&self, container: &str, code: u8) {
         self.workload(container).end(code, false);
+    }
+
+    /// Its first process ends by itself right after somebody was told that it runs.
+    pub(crate) fn end_once_seen(&self, container: &str, code: u8) {
+        let mut things = self.0.things.lock();
+        things
+            .ending_when_seen
+            .insert(ContainerId(container.into()), code);
     }
 
     /// The kernel kills it for want of memory.
@@ -219,19 +232,19 @@ impl Sandboxer for World {
         }))
     }
 
-    async fn adopt(&self, saved: SavedSandbox) -> Result<Arc<dyn Sandbox>> {
+    async fn adopt(&self, saved: SavedSandbox) -> Result<Adopted> {
         self.check("adopt")?;
         let room = self.0.things.lock().sandboxes.get(&saved.id).cloned();
-        match room.filter(|room| room.exit.borrow().is_none()) {
-            Some(room) => Ok(Arc::new(Handle {
-                world: self.clone(),
-                room,
-            })),
-            None => {
-                self.0.things.lock().sandboxes.remove(&saved.id);
-                Err(Error::new(Kind::NotFound, "adopt: it has ended"))
-            }
+        let Some(room) = room else {
+            return Ok(Adopted::Ended(Vec::new()));
+        };
+        if room.exit.borrow().is_some() {
+            return Ok(Adopted::Ended(room.exits()));
         }
+        Ok(Adopted::Living(Arc::new(Handle {
+            world: self.clone(),
+            room,
+        })))
     }
 
     async fn discard(&self, id: &SandboxId) -> Result<()> {
@@ -357,9 +370,19 @@ impl Handle {
 }
 
 impl Room {
+    /// How those ended that did so by themselves.
+    fn exits(&self) -> Vec<(ContainerId, ContainerExit)> {
+        let workloads = self.workloads.lock();
+        let exits = workloads.values().filter_map(|workload| {
+            let exit = workload.status.borrow().exit.clone()?;
+            (exit.code != KILLED).then(|| (workload.id.clone(), exit))
+        });
+        exits.collect()
+    }
+
     fn end(&self, asked: bool, why: &str) {
         for workload in self.workloads.lock().values() {
-            workload.end(137, false);
+            workload.end(KILLED, false);
         }
         self.exit.send_if_modified(|exit| {
             let first = exit.is_none();
@@ -408,6 +431,9 @@ impl Container for Held {
             status.state = RunState::Running;
             status.started_at = Some(SystemTime::now());
         });
+        if self.world.check("answer").is_err() {
+            return Err(Error::new(Kind::TimedOut, "start: no answer in time"));
+        }
         Ok(())
     }
 
@@ -456,7 +482,12 @@ impl Container for Held {
     }
 
     async fn status(&self) -> Result<ContainerStatus> {
-        Ok(self.workload.status.borrow().clone())
+        let status = self.workload.status.borrow().clone();
+        let mut things = self.world.0.things.lock();
+        if let Some(code) = things.ending_when_seen.remove(&self.workload.id) {
+            self.workload.end(code, false);
+        }
+        Ok(status)
     }
 
     async fn wait(&self) -> ContainerExit {

@@ -64,6 +64,7 @@ fn apply(event: &v1::Event, table: &Table) {
     match &event.event {
         Some(Told::Exited(exited)) => {
             if let Some(life) = table.get(&ContainerId(exited.container_id.clone())) {
+                life.left(&exited.last_words);
                 life.ended(exit(exited.exit.unwrap_or_default()));
             }
         }
@@ -108,6 +109,7 @@ mod tests {
                     code,
                     ..v1::ContainerExit::default()
                 }),
+                last_words: Vec::new(),
             })),
             ..v1::Event::default()
         };

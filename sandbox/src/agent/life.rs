@@ -5,18 +5,22 @@
 //!    └──────────────── ended ─────────────────▲
 //! ```
 
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use agent_api::v1;
 use tokio::sync::watch;
 
-use super::{Pids, told_time};
+use super::{Pids, last_words, told_time};
 use crate::{ContainerExit, ContainerStatus, RunState};
 
 /// The life of one container. Whoever waits for its end is woken.
 #[derive(Debug)]
 pub(crate) struct Life {
     status: watch::Sender<ContainerStatus>,
+    /// The file of the node's for its last words.
+    words: OnceLock<PathBuf>,
 }
 
 impl Life {
@@ -28,7 +32,29 @@ impl Life {
             user: (0, 0, Vec::new()),
             exit: None,
         });
-        Self { status }
+        Self {
+            status,
+            words: OnceLock::new(),
+        }
+    }
+
+    /// Its last words belong in `file`. Said before its end can be told.
+    pub(super) fn leaves_words_in(&self, file: Option<PathBuf>) {
+        if let Some(file) = file {
+            self.words.get_or_init(|| file);
+        }
+    }
+
+    /// It left these words. They are in their file before its end is known.
+    pub(super) fn left(&self, words: &[u8]) {
+        let Some(file) = self.words.get() else { return };
+        if words.is_empty() || self.status.borrow().exit.is_some() {
+            return;
+        }
+        if let Err(error) = last_words::write(file, words) {
+            let file = file.display();
+            tracing::warn!(%file, %error, "a container's last words can't be written");
+        }
     }
 
     /// What the agent answered when it was made.
@@ -53,6 +79,7 @@ impl Life {
             }
         });
         if told.state() == v1::ContainerState::Exited {
+            self.left(&told.last_words);
             self.ended(exit(told.exit.unwrap_or_default()));
         }
     }

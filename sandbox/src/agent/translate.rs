@@ -19,6 +19,8 @@ pub(crate) struct Files {
     pub(crate) readonly_paths: Vec<String>,
     /// Where its output goes, if the agent writes it.
     pub(crate) log_path: String,
+    /// Where it leaves its last words, if the agent tells them.
+    pub(crate) last_words_path: String,
 }
 
 /// The request that makes a container.
@@ -47,6 +49,7 @@ pub(crate) fn to_request(spec: &ContainerSpec, provided: Files) -> v1::CreateCon
         cgroup_name: String::new(),
         rootfs_propagation: String::new(),
         files,
+        last_words_path: provided.last_words_path,
     }
 }
 

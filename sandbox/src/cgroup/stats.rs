@@ -3,7 +3,7 @@
 use std::io;
 use std::time::SystemTime;
 
-use super::PodCgroup;
+use super::{PodCgroup, SUPERVISOR};
 use crate::{Error, Result, SandboxStats};
 
 impl PodCgroup {
@@ -25,9 +25,11 @@ impl PodCgroup {
 }
 
 impl PodCgroup {
-    /// Whether the kernel killed something in it because a limit of memory was reached.
-    pub fn ran_out_of_memory(&self) -> bool {
-        let events = self.read("memory.events").unwrap_or_default();
+    /// Whether the kernel killed the supervisor because a limit of memory was reached. That of a container's
+    /// processes is no reason for the supervisor to end.
+    pub fn supervisor_ran_out_of_memory(&self) -> bool {
+        let events = format!("{SUPERVISOR}/memory.events");
+        let events = self.read(&events).unwrap_or_default();
         keyed(&events, "oom_kill") > 0
     }
 }

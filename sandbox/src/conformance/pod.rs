@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Bench, ok, within};
-use crate::{Container, ContainerSpec, Sandbox, SandboxSpec};
+use crate::{Adopted, Container, ContainerSpec, Sandbox, SandboxSpec};
 
 /// A sandbox with its specification.
 #[derive(Clone)]
@@ -39,7 +39,9 @@ impl Pod {
             containers,
         } = self;
         drop((sandbox, containers));
-        let sandbox = ok(bench.sandboxer().adopt(saved)).await;
+        let Adopted::Living(sandbox) = ok(bench.sandboxer().adopt(saved)).await else {
+            panic!("it has ended");
+        };
         Self {
             bench,
             spec,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Bench, Pod, exit, log_lines, ok, sh, until, within};
-use crate::{Kind, RunState};
+use crate::{Adopted, Kind, RunState};
 
 pub(super) async fn a_sandbox_is_adopted_with_its_containers(bench: Arc<dyn Bench>) {
     let pod = Pod::new(bench, "adopt").await;
@@ -47,14 +47,15 @@ pub(super) async fn an_end_that_came_meanwhile_is_told(bench: Arc<dyn Bench>) {
     pod.end().await;
 }
 
-pub(super) async fn a_sandbox_that_ended_meanwhile_is_not_found(bench: Arc<dyn Bench>) {
+pub(super) async fn a_sandbox_that_ended_meanwhile_is_said_to_have_ended(bench: Arc<dyn Bench>) {
     let pod = Pod::new(bench, "gone").await;
     pod.run("c", "sleep 1000").await;
     let saved = pod.sandbox.save();
     pod.bench.kill_supervisor(&pod.sandbox.explain().await);
     within(pod.sandbox.wait()).await;
-    let again = within(pod.bench.sandboxer().adopt(saved)).await;
-    assert_eq!(again.err().map(|error| error.kind()), Some(Kind::NotFound));
+    let again = ok(pod.bench.sandboxer().adopt(saved)).await;
+    assert!(matches!(again, Adopted::Ended(_)), "it is dead");
+    ok(pod.bench.sandboxer().discard(&pod.spec.id)).await;
 }
 
 pub(super) async fn the_end_of_the_supervisor_ends_the_sandbox_and_says_so(bench: Arc<dyn Bench>) {

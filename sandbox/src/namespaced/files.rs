@@ -31,6 +31,8 @@ pub(super) fn provide(spec: &ContainerSpec) -> Result<Files> {
             None => String::new(),
             Some(path) => path_text(path)?,
         },
+        // The kubelet's file is mounted like any other.
+        last_words_path: String::new(),
     })
 }
 

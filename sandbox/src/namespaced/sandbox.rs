@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_api::exit_record;
 use async_trait::async_trait;
 
 use super::container::NamespacedContainer;
-use super::files;
 use super::launch::{Launched, Places};
-use crate::agent::{Agent, Pids, exit, lost, refused, to_request};
+use super::{exits, files};
+use crate::agent::{Agent, Ours, Pids, lost, refused, to_request};
 use crate::cgroup::{Limits, Parent};
 use crate::ending::Ending;
 use crate::leftovers::Leftovers;
@@ -61,10 +60,8 @@ impl Shared {
     /// Reads the ends that the agent wrote down and had no time to tell.
     fn read_exits(&self) {
         for (id, life) in self.agent().table().living() {
-            let record = self.places().agent.join(exit_record::file_name(&id.0));
-            let text = std::fs::read_to_string(record).unwrap_or_default();
-            if let Some(told) = exit_record::decode(&text) {
-                life.ended(exit(told));
+            if let Some(exit) = exits::of(self.places(), &id) {
+                life.ended(exit);
             }
         }
     }
@@ -86,7 +83,7 @@ impl Shared {
                 }
             }
         };
-        let out_of_memory = launched.cgroup.ran_out_of_memory();
+        let out_of_memory = launched.cgroup.supervisor_ran_out_of_memory();
         if let Err(error) = launched.cgroup.remove().await {
             tracing::error!(sandbox_id = %launched.id, error = %error.chain(), "a pod's cgroup is left");
         }
@@ -140,7 +137,7 @@ impl Sandbox for NamespacedSandbox {
         let inner = self
             .shared
             .agent()
-            .create(&spec.id, request, Pids::OfNode)
+            .create(&spec.id, request, Pids::OfNode, Ours::default())
             .await?;
         match NamespacedContainer::created(inner, self.shared.clone()) {
             Ok(container) => Ok(container),

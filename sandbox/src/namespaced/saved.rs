@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Config;
 use super::launch::{Launched, Places};
-use crate::agent::{Agent, Pids};
+use crate::agent::{Agent, Ours, Pids};
 use crate::cgroup::{Parent, PodCgroup};
 use crate::supervisor::{self, Supervisor};
 use crate::{Error, Kind, Resources, Result, SandboxId, SavedSandbox};
@@ -46,16 +46,17 @@ impl Saved {
             .map_err(|e| Error::caused(Kind::Internal, reading(), e))
     }
 
-    /// Connects to the agent again; `None` means that it died meanwhile.
-    pub(super) async fn find(self, id: &SandboxId, config: &Config) -> Result<Option<Launched>> {
-        let Some(supervisor) = Supervisor::adopt(&self.supervisor)? else {
-            return Ok(None);
-        };
+    /// Connects to the agent again.
+    pub(super) async fn find(self, id: &SandboxId, config: &Config) -> Result<Found> {
         let places = Places::below(&self.state_dir);
+        let Some(supervisor) = Supervisor::adopt(&self.supervisor)? else {
+            return Ok(Found::Ended(places));
+        };
         let limit = Duration::from_secs(config.start_timeout_s);
         let address = Address::Unix(places.socket.clone());
-        let agent = Agent::reconnect(&address, limit, Pids::OfNode, |_| true).await?;
-        Ok(Some(Launched {
+        let agent =
+            Agent::reconnect(&address, limit, Pids::OfNode, |_| Some(Ours::default())).await?;
+        Ok(Found::Living(Box::new(Launched {
             id: id.clone(),
             cgroup: PodCgroup::saved(self.cgroup, self.parent),
             places,
@@ -63,14 +64,14 @@ impl Saved {
             overhead: self.overhead,
             supervisor,
             agent,
-        }))
+        })))
     }
 }
 
-/// What [`crate::Sandboxer::adopt`] says of a sandbox whose agent is gone.
-pub(super) fn ended_meanwhile(id: &SandboxId) -> Error {
-    Error::new(
-        Kind::NotFound,
-        format!("adopt sandbox {id}: its supervisor has ended"),
-    )
+/// A sandbox that was made before a restart of ours.
+pub(super) enum Found {
+    /// Its agent lives.
+    Living(Box<Launched>),
+    /// Its agent died, and left what it wrote down here.
+    Ended(Places),
 }

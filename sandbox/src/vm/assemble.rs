@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use vmm_api::Request;
 
+use super::config::HostVolumes;
 use super::container::{Record, VmContainer};
 use super::files::files;
 use super::plan::policy;
@@ -58,8 +59,9 @@ impl Shared {
         record
             .notes
             .extend(self.check_cover(&spec.id, record.memory_bytes)?);
-        let volumes = copy_volumes(spec).await?;
+        let volumes = copy_volumes(spec, self.config.host_volumes).await?;
         record.notes.extend(volumes.notes.iter().cloned());
+        record.last_words = volumes.last_words.as_ref().map(|words| words.file.clone());
         self.open_log(&spec.id, spec.log_path.as_deref()).await?;
         let score = *self.oom_score.lock();
         let score = score.or(spec.process.oom_score_adj).unwrap_or(0);
@@ -76,7 +78,9 @@ impl Shared {
             .await
             .map_err(refused)?;
         let request = to_request(spec, files(volumes, record, &shares, &spec.mounts)?);
-        let inner = agent.create(&spec.id, request, Pids::OfGuest).await?;
+        let inner = agent
+            .create(&spec.id, request, Pids::OfGuest, record.ours())
+            .await?;
         record.user = inner.status().user;
         record::write(&kept, record)?;
         self.lower_oom_score(spec).await;
@@ -307,9 +311,9 @@ impl Shared {
 }
 
 /// Reading the node's files may take long, so it is done where that does no harm.
-async fn copy_volumes(spec: &ContainerSpec) -> Result<Volumes> {
+async fn copy_volumes(spec: &ContainerSpec, host_volumes: HostVolumes) -> Result<Volumes> {
     let spec = spec.clone();
-    tokio::task::spawn_blocking(move || volumes::provide(&spec))
+    tokio::task::spawn_blocking(move || volumes::provide(&spec, host_volumes))
         .await
         .map_err(|e| Error::caused(Kind::Internal, "copy volumes", e))?
 }

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::disks::{Disk, ImageDisk};
 use super::sandbox::Shared;
-use crate::agent::AgentContainer;
+use crate::agent::{AgentContainer, Ours};
 use crate::{
     Container, ContainerExit, ContainerId, ContainerStats, ContainerStatus, ExecSpec, Process,
-    Resources, Result, Signal,
+    Resources, Result, Signal, record,
 };
 
 /// A container in a machine.
@@ -37,6 +37,9 @@ pub(super) struct Record {
     pub(super) images: Vec<ImageDisk>,
     /// What differs from a container on the node, for people.
     pub(super) notes: Vec<String>,
+    /// The file on the node that its last words belong in.
+    #[serde(default)]
+    pub(super) last_words: Option<PathBuf>,
 }
 
 impl Record {
@@ -53,10 +56,25 @@ impl Record {
         dir.join(format!("{id}.json"))
     }
 
-    /// Whether there is one. The id may be a guest's words, and must not become any path of the node.
-    pub(super) fn is_kept(dir: &Path, id: &ContainerId) -> bool {
+    /// That of a container of ours. The id may be a guest's words, and must not become any path of the node.
+    pub(super) fn kept(dir: &Path, id: &ContainerId) -> Option<Self> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-        id.0.bytes().all(plain) && id.0.len() < 200 && Self::path(dir, id).is_file()
+        if !id.0.bytes().all(plain) || id.0.len() >= 200 {
+            return None;
+        }
+        let path = Self::path(dir, id);
+        record::read(&path).unwrap_or_else(|error| {
+            // It stays one of ours, and whoever needs more of it says so.
+            tracing::warn!(container_id = %id, error = %error.chain(), "a container's record can't be read");
+            Some(Self::default())
+        })
+    }
+
+    /// What the agent does not know of it.
+    pub(super) fn ours(&self) -> Ours {
+        Ours {
+            last_words: self.last_words.clone(),
+        }
     }
 }
 
@@ -139,9 +157,9 @@ mod tests {
         let kept = dir.path().join("kept");
         std::fs::create_dir(&kept).unwrap();
         for path in [kept.join("c1.json"), dir.path().join("outside.json")] {
-            std::fs::write(path, "{}").unwrap();
+            record::write(&path, &Record::default()).unwrap();
         }
-        let is_kept = |id: &str| Record::is_kept(&kept, &ContainerId(id.into()));
+        let is_kept = |id: &str| Record::kept(&kept, &ContainerId(id.into())).is_some();
         assert!(is_kept("c1"));
         let absolute = dir.path().join("outside");
         for id in ["c2", "", "../outside", absolute.to_str().unwrap()] {

@@ -59,7 +59,7 @@ impl Shared {
                 self.config.hang_timeout_s,
                 self.consoles_words()
             ),
-            Reason::Died(how) if self.launched.cgroup.ran_out_of_memory() => format!(
+            Reason::Died(how) if self.launched.cgroup.supervisor_ran_out_of_memory() => format!(
                 "the VMM {how}: it ran into the memory limit of its cgroup, {} MiB for the machine and {} \
                  for itself",
                 self.launched.size.memory_mib, self.config.vmm_memory_mib

@@ -43,6 +43,10 @@ pub(super) fn files(
         files: volumes.files,
         readonly_paths: volumes.readonly_paths,
         log_path: String::new(),
+        last_words_path: volumes
+            .last_words
+            .map(|words| words.destination)
+            .unwrap_or_default(),
     })
 }
 

@@ -81,7 +81,7 @@ impl Saved {
         let control = Arc::new(Control::at(places.control.clone()));
         let events = control.subscribe().await?;
         let limit = Duration::from_secs(config.boot_timeout_s);
-        let ours = |id: &_| Record::is_kept(&places.containers, id);
+        let ours = |id: &_| Record::kept(&places.containers, id).map(|record| record.ours());
         let agent = Agent::reconnect(&address(&places), limit, Pids::OfGuest, ours).await?;
         let launched = Launched {
             id: id.clone(),

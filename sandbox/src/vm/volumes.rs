@@ -1,13 +1,15 @@
 //! Volumes of a container in a guest: what is copied into it, and what it shares with the node.
 //!
-//! The kubelet's own small volumes (Secrets, ConfigMaps, projected and downward-API volumes), the
-//! files that it keeps per pod or container, and single files of such a volume (`subPath`) are copied
-//! when the container is made. Everything else is the node's own, over virtio-fs ([`super::shares`]).
+//! The kubelet's own small volumes (Secrets, ConfigMaps, projected and downward-API volumes) and the files
+//! that it keeps per pod are copied when the container is made. What the container leaves in the file for its
+//! last words is copied out when it has ended. Everything else is the node's own, over virtio-fs
+//! ([`super::shares`]).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agent_api::v1;
 
+use super::config::HostVolumes;
 use super::shares::{Access, Wanted};
 use crate::spec::{ImageFiles, MountSource, Propagation};
 use crate::{ContainerSpec, Error, Kind, Mount, Result};
@@ -41,6 +43,8 @@ pub(super) struct Volumes {
     pub(super) files: Vec<v1::File>,
     /// What is the node's own.
     pub(super) shared: Vec<Wanted>,
+    /// The file that the kubelet reads when the container has ended.
+    pub(super) last_words: Option<LastWords>,
     /// Copies that the container may not change.
     pub(super) readonly_paths: Vec<String>,
     /// For people: what differs from a volume on the node.
@@ -58,8 +62,18 @@ pub(super) struct ImageMount {
     pub(super) sub_path: String,
 }
 
+/// A file for what a container says of its end. It is made anew for each, and a guest that had it itself
+/// could fill the node's disk with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LastWords {
+    /// The node's file.
+    pub(super) file: PathBuf,
+    /// Where the container writes.
+    pub(super) destination: String,
+}
+
 /// What `spec`'s mounts become in a guest, or which of them can't be had. Reads the files to copy.
-pub(super) fn provide(spec: &ContainerSpec) -> Result<Volumes> {
+pub(super) fn provide(spec: &ContainerSpec, host_volumes: HostVolumes) -> Result<Volumes> {
     let mut volumes = Volumes::default();
     let mut budget = Budget::default();
     for mount in &spec.mounts {
@@ -69,7 +83,7 @@ pub(super) fn provide(spec: &ContainerSpec) -> Result<Volumes> {
                 destination: mount.destination.clone(),
                 sub_path: sub_path.clone(),
             }),
-            MountSource::Host(path) => volumes.add(mount, path, &mut budget)?,
+            MountSource::Host(path) => volumes.add(mount, path, host_volumes, &mut budget)?,
         }
     }
     if let Some(device) = spec.devices.first() {
@@ -83,9 +97,15 @@ pub(super) fn provide(spec: &ContainerSpec) -> Result<Volumes> {
 }
 
 impl Volumes {
-    fn add(&mut self, mount: &Mount, source: &Path, budget: &mut Budget) -> Result<()> {
+    fn add(
+        &mut self,
+        mount: &Mount,
+        source: &Path,
+        host_volumes: HostVolumes,
+        budget: &mut Budget,
+    ) -> Result<()> {
         let at = mount.destination.as_str();
-        match kind(mount, source) {
+        match kind(mount, source, host_volumes) {
             Volume::Tree => {
                 let tree = copy::tree(source, at, budget)?;
                 self.mounts.push(copy::holder(at, &tree));
@@ -101,9 +121,10 @@ impl Volumes {
                 }
             }
             Volume::LastWords => {
-                self.files.push(copy::empty(at));
-                self.notes
-                    .push(format!("what is written to {at} stays in the guest"));
+                self.last_words = Some(LastWords {
+                    file: source.to_owned(),
+                    destination: at.to_owned(),
+                });
             }
             Volume::Shared => self.shared.push(wanted(mount, source)?),
         }
@@ -124,7 +145,7 @@ enum Volume {
     Shared,
 }
 
-fn kind(mount: &Mount, source: &Path) -> Volume {
+fn kind(mount: &Mount, source: &Path, host_volumes: HostVolumes) -> Volume {
     let below = |names: &[&str]| {
         source
             .components()
@@ -132,19 +153,32 @@ fn kind(mount: &Mount, source: &Path) -> Volume {
             .any(|part| names.contains(&part))
     };
     let is_file = source.is_file();
-    if mount.destination == TERMINATION_LOG {
+    // Of which volume a single file is, nothing tells; a copy is all that a machine without shares can have.
+    let refused = host_volumes == HostVolumes::Refused;
+    if is_file && !mount.readonly && is_for_last_words(mount, source) {
         Volume::LastWords
     } else if is_file && POD_FILES.contains(&mount.destination.as_str()) {
         Volume::File
     } else if !mount.readonly {
         Volume::Shared
-    } else if is_file && (below(&COPIED) || below(&["volume-subpaths"])) {
+    } else if is_file && (below(&COPIED) || refused && below(&["volume-subpaths"])) {
         Volume::File
     } else if !is_file && below(&COPIED) {
         Volume::Tree
     } else {
         Volume::Shared
     }
+}
+
+/// Whether it is where such a file is by default, or is what the kubelet makes for wherever the pod says:
+/// `pods/<uid>/containers/<name>/<number>`.
+fn is_for_last_words(mount: &Mount, source: &Path) -> bool {
+    let mut above = source.ancestors().skip(2);
+    let (containers, pods) = (above.next(), above.nth(1));
+    let is = |place: Option<&Path>, name: &str| {
+        place.is_some_and(|place| place.file_name().is_some_and(|found| found == name))
+    };
+    mount.destination == TERMINATION_LOG || is(containers, "containers") && is(pods, "pods")
 }
 
 fn wanted(mount: &Mount, source: &Path) -> Result<Wanted> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbox::conformance::{Bench, Outcome};
-use sandbox::spec::{MountSource, Propagation};
+use sandbox::spec::{MountSource, Principal, Propagation};
 use sandbox::{
     Container, ContainerSpec, Kind, Mount, Sandbox, SandboxExit, SandboxSpec, Sandboxer, vm,
 };
@@ -15,7 +15,7 @@ use sandbox::{
 use super::node::Node;
 use super::{image, network, shares};
 
-type Check = fn(Arc<Node>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type Check = fn(Arc<Node>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Nothing here takes longer, however slow the node.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -32,9 +32,10 @@ const CHECKS: [(&str, Check); 12] = [
         "a_guest_that_does_not_boot_is_an_error_that_quotes_its_console",
         |node| Box::pin(does_not_boot(node)),
     ),
-    ("secrets_are_copied_and_images_can_be_mounted", |node| {
-        Box::pin(has_volumes(node))
-    }),
+    (
+        "secrets_are_copied_images_mounted_and_last_words_told",
+        |node| Box::pin(has_volumes(node)),
+    ),
     (
         "files_of_the_node_are_shared_with_machines_both_ways",
         |node| Box::pin(shares::shares(node)),
@@ -68,15 +69,25 @@ pub async fn check_all(
     wanted: impl Fn(&str) -> bool,
     report: impl Fn(&Outcome),
 ) -> Vec<Outcome> {
+    check_each(&CHECKS, node, wanted, report).await
+}
+
+/// Runs those of `checks` that are wanted, one after the other.
+pub async fn check_each(
+    checks: &[(&str, Check)],
+    node: &Arc<Node>,
+    wanted: impl Fn(&str) -> bool,
+    report: impl Fn(&Outcome),
+) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    for (name, check) in CHECKS.into_iter().filter(|(name, _)| wanted(name)) {
+    for (name, check) in checks.iter().filter(|(name, _)| wanted(name)) {
         let start = Instant::now();
         let before = node.traces();
         let ran = tokio::spawn(tokio::time::timeout(PATIENCE, check(node.clone()))).await;
         let after = node.traces();
         let left = after.iter().find(|trace| !before.contains(trace));
         let outcome = Outcome {
-            check: name.to_owned(),
+            check: (*name).to_owned(),
             failure: match (ran, left) {
                 (Err(panic), _) => Some(panic.to_string()),
                 (Ok(Err(_)), _) => Some("it took too long".to_owned()),
@@ -200,7 +211,9 @@ async fn has_volumes(node: Arc<Node>) {
     let pod = Pod::new(&node, node.sandboxer(), "volumes").await;
     let script = "cat /secret/user; echo x 2>/dev/null > /secret/user && exit 1; \
                   grep -c tmpfs.*/secret /proc/mounts; \
-                  cat /image/passwd; touch /image/x 2>/dev/null && exit 2; exit 0";
+                  cat /image/passwd; touch /image/x 2>/dev/null && exit 2; \
+                  head -c 5000 /dev/zero > /dev/termination-log; echo why it ended >> /dev/termination-log; \
+                  exit 0";
     let mut spec = node.container(&pod.spec, "c", script);
     spec.mounts
         .push(mount("/secret", MountSource::Host(secret(&node))));
@@ -209,11 +222,22 @@ async fn has_volumes(node: Arc<Node>) {
         sub_path: "etc".into(),
     };
     spec.mounts.push(mount("/image", image));
+    let words = node.dir().join("last-words");
+    std::fs::write(&words, "").unwrap();
+    spec.mounts.push(Mount {
+        readonly: false,
+        ..mount("/dev/termination-log", MountSource::Host(words.clone()))
+    });
+    // Whoever it runs as.
+    spec.process.user.user = Some(Principal::Id(1000));
     let log = spec.log_path.clone().unwrap();
     let container = pod.run(spec).await;
     let exit = container.wait().await;
     let log = std::fs::read_to_string(log).unwrap();
     assert_eq!(exit.code, 0, "{log}");
+    let words = std::fs::read(words).unwrap();
+    assert_eq!(words.len(), 4096, "as much as the kubelet reads");
+    assert!(words.ends_with(b"\0why it ended\n"));
     assert!(log.contains("alice") && log.contains("root:x:0:0"), "{log}");
     ok(container.remove()).await;
     ok(pod.sandbox.stop(Duration::ZERO)).await;

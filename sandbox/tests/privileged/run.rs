@@ -17,6 +17,8 @@ use sandbox::conformance::{Bench, Outcome, check_all};
 mod image;
 #[path = "machines.rs"]
 mod machines;
+#[path = "namespaces.rs"]
+mod namespaces;
 #[path = "network.rs"]
 mod network;
 #[path = "node.rs"]
@@ -65,9 +67,10 @@ async fn check(kind: Kind, filters: &[String]) -> ExitCode {
         Ok(()) => check_all(bench, wanted, report).await,
         Err(why) => return unavailable(&why),
     };
-    if kind == Kind::Vm {
-        outcomes.extend(machines::check_all(&node, wanted, report).await);
-    }
+    outcomes.extend(match kind {
+        Kind::Namespaced => namespaces::check_all(&node, wanted, report).await,
+        Kind::Vm => machines::check_all(&node, wanted, report).await,
+    });
     if wanted(server::CHECK) {
         let outcome = server::check_killed(&node).await;
         report(&outcome);

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use sandbox::conformance::{Bench, Outcome};
-use sandbox::{ContainerId, Mount, SandboxSpec, SavedSandbox};
+use sandbox::{Adopted, ContainerId, Mount, SandboxSpec, SavedSandbox};
 use serde::{Deserialize, Serialize};
 
 use super::node::Node;
@@ -71,7 +71,10 @@ async fn try_killed(node: &Node) -> Result<(), String> {
         ..node.sandbox("adopted")
     };
     let tell = |error: sandbox::Error| error.chain();
-    let sandbox = node.sandboxer().adopt(made.sandbox).await.map_err(tell)?;
+    let adopted = node.sandboxer().adopt(made.sandbox).await.map_err(tell)?;
+    let Adopted::Living(sandbox) = adopted else {
+        return Err("it has ended".into());
+    };
     let container = sandbox
         .adopt_container(&made.container)
         .await

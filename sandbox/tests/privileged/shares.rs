@@ -31,6 +31,8 @@ struct Volumes {
     /// Below which something is mounted from the start.
     layered: PathBuf,
     file: PathBuf,
+    /// A single file that is only to be read, as the kubelet mounts them.
+    single: PathBuf,
 }
 
 impl Volumes {
@@ -44,6 +46,7 @@ impl Volumes {
             tree: dir.join("tree"),
             layered: dir.join("layered"),
             file: dir.join("file"),
+            single: dir.join("volume-subpaths/config/reader/0"),
         };
         for dir in [
             &volumes.data,
@@ -67,6 +70,8 @@ impl Volumes {
         for number in 0..MANY {
             fs::write(many.join(number.to_string()), "").unwrap();
         }
+        fs::create_dir_all(volumes.single.parent().unwrap()).unwrap();
+        fs::write(&volumes.single, "as it was\n").unwrap();
         let told = volumes.data.join("from-node");
         fs::write(&told, "told by the node\n").unwrap();
         std::os::unix::fs::chown(&told, Some(1234), Some(4321)).unwrap();
@@ -123,6 +128,7 @@ cat /data/later /empty/answer
 ";
 
 const READER: &str = "set -e
+cat /single
 while [ ! -e /empty/ready ]; do sleep 0.2; done
 cat /link/from-guest
 if touch /link/x 2>/dev/null; then exit 4; fi
@@ -135,6 +141,8 @@ echo answered > /empty/answer
 while [ ! -e /empty/mounted ]; do sleep 0.2; done
 cat /followed/sub/file
 if [ -e /still/sub/file ]; then exit 5; fi
+cat /single
+if echo x 2>/dev/null >> /single; then exit 9; fi
 echo now > /data-of-the-writer/later
 ";
 
@@ -155,6 +163,7 @@ pub async fn shares(node: Arc<Node>) {
         mount("/data-of-the-writer", &volumes.data, false),
         mount("/still", &volumes.tree, false),
         mount("/layered", &volumes.layered, true),
+        mount("/single", &volumes.single, true),
         Mount {
             recursive_readonly: true,
             ..mount("/whole", &volumes.layered, true)
@@ -171,6 +180,8 @@ pub async fn shares(node: Arc<Node>) {
     let log = check_ended(reader.wait().await.code, &reader_log);
     assert!(log.contains("from a later mount"), "{log}");
     assert!(log.contains("below"), "{log}");
+    let single = log.contains("as it was") && log.contains("as it became");
+    assert!(single, "a single file follows the node: {log}");
     let log = check_ended(writer.wait().await.code, &writer_log);
     for words in [
         "owner 1234:4321 640",
@@ -233,6 +244,8 @@ impl Volumes {
         while !self.empty.join("answer").exists() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        // In place: it is the file that is mounted, not its name.
+        fs::write(&self.single, "as it became\n").unwrap();
         let place = self.tree.join("sub");
         command("mount", &["-t", "tmpfs", "none", place.to_str().unwrap()]);
         fs::write(place.join("file"), "from a later mount\n").unwrap();

@@ -1,6 +1,7 @@
 //! The disks of one container.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,9 @@ use super::device::Content;
 use super::{Disks, POLL};
 use crate::guest::{GuestError, shares};
 
+/// Name of the file for a container's last words, on its writable disk.
+const LAST_WORDS: &str = "last-words";
+
 /// How long the last use of a disk may take to end after its container.
 const UNUSED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -21,6 +25,7 @@ pub(crate) struct ContainerDisks {
     pub(super) all: Arc<Disks>,
     pub(super) serials: Vec<String>,
     pub(super) writable: Option<PathBuf>,
+    pub(super) last_words: Option<PathBuf>,
 }
 
 impl ContainerDisks {
@@ -63,6 +68,37 @@ impl ContainerDisks {
             mount.r#type = "bind".to_owned();
             mount.source = place.display().to_string();
         }
+        self.make_last_words(request)
+    }
+
+    /// Puts a file beside the container's own files, on the same disk, and in sight of it.
+    fn make_last_words(
+        &mut self,
+        request: &mut v1::CreateContainerRequest,
+    ) -> Result<(), GuestError> {
+        let (false, Some(writable)) = (request.last_words_path.is_empty(), &self.writable) else {
+            return Ok(());
+        };
+        let file = writable.join(LAST_WORDS);
+        let source = file.display().to_string();
+        // Whoever the container runs as.
+        let made = fs::write(&file, "")
+            .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o666)));
+        made.map_err(|error| GuestError::File {
+            doing: "make",
+            path: source.clone(),
+            source: error,
+        })?;
+        request.mounts.push(v1::Mount {
+            destination: request.last_words_path.clone(),
+            source,
+            r#type: "bind".to_owned(),
+            nosuid: true,
+            nodev: true,
+            noexec: true,
+            ..v1::Mount::default()
+        });
+        self.last_words = Some(file);
         Ok(())
     }
 
@@ -100,6 +136,11 @@ impl ContainerDisks {
     /// Where the container's writable disk is mounted.
     pub(crate) fn writable(&self) -> Option<PathBuf> {
         self.writable.clone()
+    }
+
+    /// Where the container leaves its last words, if it was given a file for them.
+    pub(crate) fn last_words(&self) -> Option<PathBuf> {
+        self.last_words.clone()
     }
 
     /// Gives the disks back, once the container's mounts of them are gone. After a failure what is left

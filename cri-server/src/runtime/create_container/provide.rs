@@ -8,7 +8,7 @@ use image_service::{Image, ImageId, Images};
 use sandbox::spec::{Extent, ImageFiles, MountSource};
 use sandbox::{ContainerId, ImageForm, Kind, Mount, Rootfs};
 
-use crate::container_spec::{self, ContainerPlan, Found, PlannedMount, PlannedSource};
+use crate::container_spec::{self, ContainerPlan, Found, LogPath, PlannedMount, PlannedSource};
 use crate::containers::SavedContainer;
 use crate::error::{Error, Result};
 use crate::pods::Pod;
@@ -61,6 +61,7 @@ pub(super) async fn found(
         mounts: ready,
         devices: node.devices,
         seccomp: node.seccomp,
+        log_path: node.log_path,
     })
 }
 
@@ -92,6 +93,7 @@ struct Node {
     sources: Vec<Option<PathBuf>>,
     devices: Vec<sandbox::Device>,
     seccomp: Option<Vec<u8>>,
+    log_path: Option<PathBuf>,
 }
 
 /// Says which images the mounted ones are.
@@ -123,15 +125,6 @@ async fn look_at_node(
     let (server, plan) = (server.clone(), plan.clone());
     host::blocking(move || {
         apparmor::check(plan.apparmor_profile())?;
-        if let Some(directory) = plan.log_path.as_deref().and_then(|path| path.parent()) {
-            std::fs::create_dir_all(directory).map_err(|error| {
-                Error::caused(
-                    Kind::Internal,
-                    format!("make {}", directory.display()),
-                    error,
-                )
-            })?;
-        }
         let source = |mount: &PlannedMount| match &mount.source {
             PlannedSource::Host(path) => container_spec::resolve(path).map(Some),
             PlannedSource::Image { .. } => Ok(None),
@@ -140,9 +133,17 @@ async fn look_at_node(
             sources: mounts.iter().map(source).collect::<Result<_>>()?,
             devices: container_spec::devices(&config)?,
             seccomp: server.seccomp.program(&plan.seccomp, plan.capabilities())?,
+            log_path: plan.log.as_ref().map(log_path).transpose()?,
         })
     })
     .await
+}
+
+fn log_path(log: &LogPath) -> Result<PathBuf> {
+    log.provide().map_err(|error| {
+        let doing = format!("make the directory of log {}", log.path().display());
+        Error::caused(Kind::Internal, doing, error)
+    })
 }
 
 /// Deeper mounts later, each with its source.

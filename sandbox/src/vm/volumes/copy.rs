@@ -44,15 +44,6 @@ pub(super) fn file(source: &Path, at: &str, budget: &mut Budget) -> Result<v1::F
         .map_err(|e| failed(copying(), e))
 }
 
-/// An empty file that everybody may write to.
-pub(super) fn empty(at: &str) -> v1::File {
-    v1::File {
-        path: at.to_owned(),
-        mode: 0o666,
-        ..v1::File::default()
-    }
-}
-
 /// All files below `source`, to be written below `at`. Symbolic links are followed as long as they stay
 /// inside; the kubelet's `..data` and its like are only the way to what has a name.
 pub(super) fn tree(source: &Path, at: &str, budget: &mut Budget) -> Result<Vec<v1::File>> {

@@ -41,11 +41,15 @@ fn mount(source: &Path, destination: &str, readonly: bool) -> Mount {
 }
 
 fn add(mount: &Mount) -> Result<Volumes> {
+    add_where(HostVolumes::Shared, mount)
+}
+
+fn add_where(host_volumes: HostVolumes, mount: &Mount) -> Result<Volumes> {
     let MountSource::Host(source) = &mount.source else {
         panic!("a path of the node")
     };
     let mut volumes = Volumes::default();
-    volumes.add(mount, source, &mut Budget::default())?;
+    volumes.add(mount, source, host_volumes, &mut Budget::default())?;
     Ok(volumes)
 }
 
@@ -117,6 +121,53 @@ fn a_single_file_of_a_volume_is_copied() {
     assert_eq!(volumes.files[0].content, b"alice");
     assert_eq!(volumes.readonly_paths, ["/app/user"]);
     assert_eq!(volumes.mounts, []);
+}
+
+#[test]
+fn a_file_that_the_kubelet_mounted_alone_is_shared_where_anything_is() {
+    let kubelet = Kubelet::new();
+    let subpaths = kubelet.dir.path().join("volume-subpaths/data/app");
+    fs::create_dir_all(&subpaths).unwrap();
+    let file = subpaths.join("0");
+    fs::write(&file, vec![0; 3 << 20]).unwrap();
+    let mount = mount(&file, "/app/data", true);
+    let shared = add(&mount).unwrap();
+    assert_eq!(shared.shared[0].source, file);
+    assert_eq!(shared.files, []);
+    let error = add_where(HostVolumes::Refused, &mount).unwrap_err();
+    assert!(error.chain().contains("may hold"), "{}", error.chain());
+    fs::write(&file, "small").unwrap();
+    let copied = add_where(HostVolumes::Refused, &mount).unwrap();
+    assert_eq!(copied.files[0].content, b"small");
+}
+
+#[test]
+fn last_words_are_known_by_where_they_go_or_where_the_kubelet_reads_them() {
+    let kubelet = Kubelet::new();
+    let below = |path: &str| {
+        let path = kubelet.dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        path
+    };
+    let (made, other) = (
+        below("pods/1-2/containers/app/0a1b"),
+        below("pods/1-2/app/0a1b"),
+    );
+    let words = |source: &Path, at: &str, readonly| {
+        let volumes = add(&mount(source, at, readonly)).unwrap();
+        volumes
+            .last_words
+            .map(|words| (words.file, words.destination))
+    };
+    for (source, at) in [(&made, "/tmp/why"), (&other, "/dev/termination-log")] {
+        assert_eq!(
+            words(source, at, false),
+            Some((source.clone(), at.to_owned()))
+        );
+    }
+    assert_eq!(words(&other, "/tmp/why", false), None);
+    assert_eq!(words(&made, "/tmp/why", true), None);
 }
 
 #[test]
