@@ -1,23 +1,20 @@
 //! `cargo xtask critest`: the conformance suite of CRI against the runtime in a node.
 
+mod left_out;
+mod summary;
+
 use crate::node::{self, OwnedNode};
 use crate::{build, guest, images, process, tools};
 use anyhow::Result;
 use clap::Args;
+use left_out::LeftOut;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use summary::Summary;
 
 /// Starts the server and runs critest; `critest.jq` reads its report.
 const SCRIPT: &str = include_str!("critest/critest.sh");
-const SUMMARY: &str = include_str!("critest/critest.jq");
-
-/// Specs that no machine can pass, because they ask for what it is there to prevent: sharing the
-/// node's processes, IPC, network, or mounts in both directions.
-const NOT_FOR_MACHINES: &str =
-    "HostPID|HostIpc is true|HostNetwork is true|in host network|rshared";
-
-/// The spec that names its image by a digest, whose bytes only its own registry has.
-const NOT_OFFLINE: &str = "public image with digest";
+const SPECS: &str = include_str!("critest/critest.jq");
 
 /// How critest is told to stream over WebSocket.
 const WEBSOCKET: &str = "-websocket-exec -websocket-attach -websocket-portforward";
@@ -48,16 +45,20 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     tools::run()?;
     images::run()?;
     let node = OwnedNode::boot("critest", node::DEFAULT_MEMORY_MIB, &[])?;
-    let code = node.channel().each_line(&script(options), process::say)?;
+    let mut summary = Summary::new(left_out::of_handler(&options.handler));
+    let code = node.channel().each_line(&script(options), |line| {
+        if !summary.take_line(line) {
+            process::say(line);
+        }
+    })?;
+    summary.lines().iter().for_each(|line| process::say(line));
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
 fn script(options: &Options) -> String {
-    let mut skip = vec![NOT_OFFLINE];
-    if options.handler.starts_with("kvm") {
-        skip.push(NOT_FOR_MACHINES);
-    }
-    skip.extend(options.skip.as_deref());
+    let left_out = left_out::of_handler(&options.handler).into_iter();
+    let mut skip: Vec<String> = left_out.map(LeftOut::pattern).collect();
+    skip.extend(options.skip.clone());
     let mut script = String::new();
     let mut set = |name: &str, value: &str| {
         writeln!(script, "{name}='{}'", value.replace('\'', r"'\''"))
@@ -66,9 +67,10 @@ fn script(options: &Options) -> String {
     set("handler", &options.handler);
     set("focus", options.focus.as_deref().unwrap_or_default());
     set("skip", &skip.join("|"));
+    set("unwanted", options.skip.as_deref().unwrap_or_default());
     set("transport", if options.websocket { WEBSOCKET } else { "" });
     set("verbose", if options.verbose { "yes" } else { "" });
-    set("summary", SUMMARY);
+    set("specs", SPECS);
     script + SCRIPT
 }
 
@@ -77,15 +79,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_is_not_asked_for_the_namespaces_of_the_node() {
-        let options = |handler: &str| Options {
-            handler: handler.to_owned(),
+    fn what_is_left_out_is_skipped_beside_what_the_user_skips() {
+        let options = Options {
+            handler: String::new(),
             focus: None,
-            skip: None,
+            skip: Some("it's slow".to_owned()),
             websocket: false,
             verbose: false,
         };
-        assert!(script(&options("kvm")).contains("HostPID"));
-        assert!(!script(&options("")).contains("HostPID"));
+        let script = script(&options);
+        let quoted = r"it'\''s slow";
+        for setting in [
+            format!("skip='public image with digest|{quoted}'\n"),
+            format!("unwanted='{quoted}'\n"),
+        ] {
+            assert!(script.contains(&setting), "{setting} in {script}");
+        }
     }
 }

@@ -1,16 +1,14 @@
 //! After pods come and go, and after the server is killed in the midst of it, nothing is left.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+mod traces;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use e2e::runtime::{Runtime, container_config, pod_config};
-use e2e::server;
-use k8s_cri::v1::{
-    ListPodSandboxRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StopPodSandboxRequest,
-};
+use e2e::{images, server};
+use k8s_cri::v1::{ListPodSandboxRequest, RemovePodSandboxRequest, StopPodSandboxRequest};
+use traces::Traces;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -19,125 +17,35 @@ under_every_handler!(
     nothing_is_left_after_kills_at_any_time
 );
 
-/// Everything of the node that a pod could leave behind.
-#[derive(Debug, PartialEq, Eq)]
-struct Traces {
-    processes: BTreeSet<String>,
-    mounts: BTreeSet<String>,
-    network_namespaces: BTreeSet<String>,
-    cgroups: BTreeSet<String>,
-    files: BTreeSet<String>,
-    loops: BTreeSet<String>,
+/// How many pods come and go, if `BULKHEAD_E2E_PODS` says so.
+fn pods_asked_for() -> Option<u32> {
+    std::env::var("BULKHEAD_E2E_PODS").ok()?.parse().ok()
 }
 
-impl Traces {
-    fn take() -> Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        Ok(Self {
-            processes: our_processes()?,
-            mounts: mounts
-                .lines()
-                .filter_map(|line| line.split(' ').nth(4))
-                .filter(|point| !point.contains("/images/"))
-                .map(str::to_owned)
-                .collect(),
-            network_namespaces: names("/run/netns"),
-            cgroups: below(Path::new("/sys/fs/cgroup"), &|path| path.is_dir()),
-            files: ["/run/bulkhead", "/var/lib/bulkhead"]
-                .iter()
-                .flat_map(|root| below(Path::new(root), &|path| !is_bookkeeping(path)))
-                .collect(),
-            loops: names("/sys/block")
-                .into_iter()
-                .filter(|name| fs::exists(format!("/sys/block/{name}/loop")).unwrap_or(false))
-                .collect(),
-        })
-    }
+/// Few enough for an emulated node otherwise. What each pod leaves is seen after one.
+fn pods(handler: &str) -> u32 {
+    let few = if handler == "kvm" { 2 } else { 10 };
+    pods_asked_for().unwrap_or(few)
 }
 
-/// The database grows and shrinks as it likes, and pulled images stay.
-fn is_bookkeeping(path: &Path) -> bool {
-    let text = path.to_string_lossy();
-    text.contains(".db") || text.contains("/images/") || text.contains("/templates/")
-}
-
-fn our_processes() -> Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir("/proc")? {
-        let path = entry?.path();
-        let Ok(command) = fs::read(path.join("cmdline")) else {
-            continue;
-        };
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        let ours = ["bulkhead-agent", "bulkhead-vmm", "bulkhead-fsd"];
-        if ours.iter().any(|name| command.contains(name)) {
-            found.insert(format!("{} {command}", path.display()));
-        }
-    }
-    Ok(found)
-}
-
-fn names(directory: &str) -> BTreeSet<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
-}
-
-fn below(root: &Path, wanted: &dyn Fn(&Path) -> bool) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if wanted(&path) {
-            found.insert(path.display().to_string());
-            if path.is_dir() && !path.is_symlink() {
-                found.extend(below(&path, wanted));
-            }
-        }
-    }
-    found
-}
-
-/// Compares with `before`, giving slow endings a moment.
-async fn check_nothing_new(before: &Traces) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let now = Traces::take()?;
-        if now == *before || Instant::now() > deadline {
-            assert_eq!(now.processes, before.processes, "processes");
-            assert_eq!(now.mounts, before.mounts, "mounts");
-            assert_eq!(
-                now.network_namespaces, before.network_namespaces,
-                "network namespaces"
-            );
-            assert_eq!(now.cgroups, before.cgroups, "cgroups");
-            assert_eq!(now.files, before.files, "files");
-            assert_eq!(now.loops, before.loops, "loop devices");
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// How many pods come and go: `BULKHEAD_E2E_PODS`, or few enough for an emulated node. What each pod leaves
-/// is seen after one.
-fn rounds(handler: &str) -> usize {
-    let asked = std::env::var("BULKHEAD_E2E_PODS")
-        .ok()
-        .and_then(|count| count.parse().ok());
-    asked.unwrap_or(if handler == "kvm" { 2 } else { 10 })
+/// How often the server is killed: with a quarter of the pods, or at so many points of a pod's life.
+fn kills(handler: &str) -> u32 {
+    let few = if handler == "kvm" { 3 } else { 6 };
+    pods_asked_for().map_or(few, |pods| pods.div_ceil(4))
 }
 
 async fn nothing_is_left_of_pods_that_came_and_went(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
     come_and_go(&mut runtime, handler).await?;
     let before = Traces::take()?;
-    for _ in 0..rounds(handler) {
+    let pods = pods(handler);
+    for _ in 0..pods {
         come_and_go(&mut runtime, handler).await?;
     }
-    check_nothing_new(&before).await
+    before.are_all(&format!("of {pods} pods")).await
 }
 
+/// The whole life of a pod: a container that ends by itself, and one that has to be killed.
 async fn come_and_go(runtime: &mut Runtime, handler: &str) -> Result<()> {
     let mut pod = runtime.run_pod(handler, &pod_config("brief")).await?;
     let mut container = pod
@@ -153,23 +61,33 @@ async fn nothing_is_left_after_kills_at_any_time(handler: &str) -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
     // With those that tests share, which would not be there afterwards.
     remove_all(&mut runtime).await?;
+    runtime.pull(images::BUSYBOX).await?;
+    let begin = Instant::now();
     come_and_go(&mut runtime, handler).await?;
+    let life = begin.elapsed();
     let before = Traces::take()?;
-    for after_ms in [5, 50, 150, 400, 1000, 3000] {
-        let request = RunPodSandboxRequest {
-            config: Some(pod_config("interrupted")),
-            runtime_handler: handler.to_owned(),
-        };
-        let mut client = runtime.clone();
-        let call = tokio::spawn(async move { client.runtime.run_pod_sandbox(request).await });
-        tokio::time::sleep(Duration::from_millis(after_ms)).await;
-        server::end("KILL").await?;
-        let _ = call.await;
-        server::start()?;
+    let kills = kills(handler);
+    for number in 0..kills {
+        let age = life * (2 * number + 1) / (2 * kills);
+        kill_at(age, runtime, handler).await?;
         runtime = Runtime::connect(PATIENCE).await.context("after a kill")?;
         remove_all(&mut runtime).await?;
+        let when =
+            format!("by a kill {age:?} after a pod's beginning; a whole life takes {life:?}");
+        before.are_all(&when).await?;
     }
-    check_nothing_new(&before).await
+    Ok(())
+}
+
+/// Kills the server when a pod is as old as `age`, and starts it again.
+async fn kill_at(age: Duration, mut runtime: Runtime, handler: &str) -> Result<()> {
+    let handler = handler.to_owned();
+    let pod = tokio::spawn(async move { come_and_go(&mut runtime, &handler).await });
+    tokio::time::sleep(age).await;
+    server::end("KILL").await?;
+    // It has failed with the server, unless it was faster than the one before.
+    let _ = pod.await;
+    server::start()
 }
 
 async fn remove_all(runtime: &mut Runtime) -> Result<()> {

@@ -23,6 +23,7 @@ macro_rules! under_every_handler {
 
 mod bad_input;
 mod containers;
+mod crictl;
 mod exec;
 mod full_disk;
 mod images;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use image_service::{Auth, Digest, ErrorKind};
+use image_service::{Auth, Digest, ErrorKind, Images};
 
 use crate::image::{MANIFEST, TestImage, push_document};
-use crate::node::{Node, chain};
+use crate::node::{Node, chain, serving};
 use crate::registry::{MiniRegistry, Reply, Seen};
 
 fn password(username: &str, password: &str) -> Auth {
@@ -34,17 +34,23 @@ fn require_basic(registry: &MiniRegistry) {
     registry.rule(|seen| (seen.authorization.as_deref() != Some(BASIC)).then(basic_challenge));
 }
 
+/// A node, and a registry that has `image` as `app` for who knows the password.
+async fn guarded(image: &TestImage) -> (Node, MiniRegistry, String) {
+    let (node, registry, name) = serving(image).await;
+    require_basic(&registry);
+    (node, registry, name)
+}
+
+async fn pull_with_password(images: &Images, name: &str) {
+    let right = password("user", "secret");
+    images.pull(name, Some(&right)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_password_is_sent_once_it_is_asked_for() {
-    let (node, registry) = (Node::new(), MiniRegistry::start().await);
-    TestImage::small("a").push(&registry, "app", "latest");
-    require_basic(&registry);
+    let (node, registry, name) = guarded(&TestImage::small("a")).await;
     let images = node.open().await;
-    let name = format!("{}/app", registry.host);
-    images
-        .pull(&name, Some(&password("user", "secret")))
-        .await
-        .unwrap();
+    pull_with_password(&images, &name).await;
     let seen = registry.seen();
     assert_eq!(seen[0].authorization, None);
     // What was accepted once is not asked for with each request.
@@ -57,11 +63,8 @@ async fn a_password_is_sent_once_it_is_asked_for() {
 
 #[tokio::test]
 async fn a_refusal_names_the_registry_and_what_it_says() {
-    let (node, registry) = (Node::new(), MiniRegistry::start().await);
-    TestImage::small("a").push(&registry, "app", "latest");
-    require_basic(&registry);
+    let (node, registry, name) = guarded(&TestImage::small("a")).await;
     let images = node.open().await;
-    let name = format!("{}/app", registry.host);
     let wrong = images
         .pull(&name, Some(&password("user", "wrong")))
         .await
@@ -79,15 +82,9 @@ async fn a_refusal_names_the_registry_and_what_it_says() {
 
 #[tokio::test]
 async fn what_is_here_is_not_given_to_who_may_not_have_it() {
-    let (node, registry) = (Node::new(), MiniRegistry::start().await);
-    TestImage::small("a").push(&registry, "app", "latest");
-    require_basic(&registry);
+    let (node, registry, name) = guarded(&TestImage::small("a")).await;
     let images = node.open().await;
-    let name = format!("{}/app", registry.host);
-    images
-        .pull(&name, Some(&password("user", "secret")))
-        .await
-        .unwrap();
+    pull_with_password(&images, &name).await;
     for auth in [None, Some(password("user", "wrong"))] {
         let refused = images.pull(&name, auth.as_ref()).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Denied);
@@ -99,8 +96,7 @@ async fn what_is_here_is_not_given_to_who_may_not_have_it() {
 
 #[tokio::test]
 async fn who_may_not_have_it_does_not_get_it_by_waiting_for_others() {
-    let (node, registry) = (Node::new(), MiniRegistry::start().await);
-    TestImage::large(300_000).push(&registry, "app", "latest");
+    let (node, registry, name) = serving(&TestImage::large(300_000)).await;
     let usual = registry.clone();
     registry.rule(move |seen| match seen.authorization.as_deref() {
         Some(BASIC) if seen.is_blob() => {
@@ -114,7 +110,6 @@ async fn who_may_not_have_it_does_not_get_it_by_waiting_for_others() {
         _ => Some(basic_challenge()),
     });
     let images = node.open().await;
-    let name = format!("{}/app", registry.host);
     let (right, wrong) = (password("user", "secret"), password("user", "wrong"));
     let (right, wrong) = tokio::join!(
         images.pull(&name, Some(&right)),
@@ -135,17 +130,11 @@ fn claim_digest(registry: &MiniRegistry, image: &TestImage) {
 
 #[tokio::test]
 async fn no_other_repository_can_vouch_for_what_is_here() {
-    let (node, registry) = (Node::new(), MiniRegistry::start().await);
-    let evil = MiniRegistry::start().await;
     let image = TestImage::small("a");
-    image.push(&registry, "app", "latest");
-    require_basic(&registry);
+    let (node, _registry, name) = guarded(&image).await;
+    let evil = MiniRegistry::start().await;
     let images = node.open().await;
-    let name = format!("{}/app", registry.host);
-    images
-        .pull(&name, Some(&password("user", "secret")))
-        .await
-        .unwrap();
+    pull_with_password(&images, &name).await;
     let known = images.list();
 
     let (by_tag, by_digest) = (
@@ -303,8 +292,7 @@ async fn an_identity_token_is_exchanged_by_post() {
 
 #[tokio::test]
 async fn a_registry_token_is_sent_as_it_is() {
-    let (node, registry) = (Node::new(), MiniRegistry::start().await);
-    TestImage::small("a").push(&registry, "app", "latest");
+    let (node, registry, name) = serving(&TestImage::small("a")).await;
     registry.rule(|seen| match seen.authorization.as_deref() {
         Some("Bearer ready") => None,
         _ => {
@@ -317,10 +305,7 @@ async fn a_registry_token_is_sent_as_it_is() {
         registry_token: "ready".into(),
         ..Auth::default()
     };
-    images
-        .pull(&format!("{}/app", registry.host), Some(&auth))
-        .await
-        .unwrap();
+    images.pull(&name, Some(&auth)).await.unwrap();
 }
 
 #[tokio::test]
@@ -348,10 +333,9 @@ async fn a_token_service_that_fails_is_named() {
 
 #[tokio::test]
 async fn a_foreign_host_never_sees_authorization() {
-    let (node, registry) = (Node::new(), MiniRegistry::start().await);
-    let storage = MiniRegistry::start().await;
     let image = TestImage::small("a");
-    image.push(&registry, "app", "latest");
+    let (node, registry, name) = serving(&image).await;
+    let storage = MiniRegistry::start().await;
     let layer = image.layers[0].clone();
     storage.put("signed", "application/octet-stream", layer.blob.clone());
     let (target, blob) = (storage.host.clone(), layer.digest().to_string());
@@ -364,11 +348,7 @@ async fn a_foreign_host_never_sees_authorization() {
         seen.path.ends_with(&blob).then_some(redirect)
     });
     let images = node.open().await;
-    let name = format!("{}/app", registry.host);
-    images
-        .pull(&name, Some(&password("user", "secret")))
-        .await
-        .unwrap();
+    pull_with_password(&images, &name).await;
     let seen = storage.seen();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].authorization, None);
@@ -405,15 +385,12 @@ async fn redirects_come_to_an_end() {
 
 #[tokio::test]
 async fn credentials_for_another_registry_stay_here() {
-    let (node, registry) = (Node::new(), MiniRegistry::start().await);
-    TestImage::small("a").push(&registry, "app", "latest");
-    require_basic(&registry);
+    let (node, registry, name) = guarded(&TestImage::small("a")).await;
     let images = node.open().await;
     let auth = Auth {
         server_address: "https://other.example".into(),
         ..password("user", "secret")
     };
-    let name = format!("{}/app", registry.host);
     assert!(images.pull(&name, Some(&auth)).await.is_err());
     assert!(
         registry

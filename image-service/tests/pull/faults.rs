@@ -4,20 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::Method;
-use image_service::{Digest, ErrorKind};
+use image_service::{Digest, ErrorKind, Images};
 use serde_json::json;
 
 use crate::image::{Compression, Layer, MANIFEST, TestImage, descriptor, push_document};
-use crate::node::{Node, chain};
+use crate::node::{Node, chain, serving};
 use crate::registry::{MiniRegistry, Reply, Seen};
-
-/// A node and a registry with `image` as `app`.
-async fn serving(image: &TestImage) -> (Node, MiniRegistry, String) {
-    let (node, registry) = (Node::new(), MiniRegistry::start().await);
-    image.push(&registry, "app", "latest");
-    let name = format!("{}/app", registry.host);
-    (node, registry, name)
-}
 
 /// Changes how the only layer of `image` is answered; the argument says how often it was asked for.
 fn on_layer(
@@ -515,35 +507,55 @@ async fn layers_are_bounded_over_all_pulls() {
     assert_eq!(begun(), 12);
 }
 
+/// After a pull of two layers, one after the other, of which only the first came.
+struct HalfPulled {
+    node: Node,
+    registry: MiniRegistry,
+    images: Images,
+    name: String,
+    /// The digest of the layer that is here.
+    first: String,
+}
+
+impl HalfPulled {
+    async fn new() -> Self {
+        let noise = crate::image::noise(50_000);
+        let layers = ["a", "b"].map(|name| Layer::new(&[(name, &noise)], Compression::Gzip));
+        let [first, second] = layers.each_ref().map(|layer| layer.digest().to_string());
+        let (mut node, registry, name) = serving(&TestImage::new(layers.to_vec())).await;
+        node.config.layers_per_pull = 1;
+        registry.rule(move |seen| seen.path.ends_with(&second).then(|| Reply::new(500)));
+        let images = node.open().await;
+        images.pull(&name, None).await.unwrap_err();
+        Self {
+            node,
+            registry,
+            images,
+            name,
+            first,
+        }
+    }
+}
+
 #[tokio::test]
 async fn layers_of_a_failed_pull_wait_for_the_next_try() {
-    let layers: Vec<_> = ["a", "b"]
-        .map(|name| Layer::new(&[(name, &crate::image::noise(50_000))], Compression::Gzip))
-        .to_vec();
-    let image = TestImage::new(layers.clone());
-    let (mut node, registry, name) = serving(&image).await;
-    node.config.layers_per_pull = 1;
-    let fail = layers[1].digest().to_string();
-    registry.rule(move |seen| seen.path.ends_with(&fail).then(|| Reply::new(500)));
-    let images = node.open().await;
-    images.pull(&name, None).await.unwrap_err();
-    registry.rule(|_| None);
-    registry.forget_seen();
-    images.pull(&name, None).await.unwrap();
-    let first = layers[0].digest().to_string();
-    assert_eq!(registry.count(|seen| seen.path.ends_with(&first)), 0);
+    let half = HalfPulled::new().await;
+    half.registry.rule(|_| None);
+    half.registry.forget_seen();
+    half.images.pull(&half.name, None).await.unwrap();
+    let again = |seen: &Seen| seen.path.ends_with(&half.first);
+    assert_eq!(half.registry.count(again), 0);
 }
 
 #[tokio::test]
 async fn layers_of_a_failed_pull_make_room_where_there_is_none() {
-    let layers = ["a", "b"].map(|name| Layer::new(&[(name, b"x")], Compression::Gzip));
-    let image = TestImage::new(layers.to_vec());
-    let (mut node, registry, name) = serving(&image).await;
-    node.config.layers_per_pull = 1;
-    let fail = layers[1].digest().to_string();
-    registry.rule(move |seen| seen.path.ends_with(&fail).then(|| Reply::new(500)));
-    let images = node.open().await;
-    images.pull(&name, None).await.unwrap_err();
+    let HalfPulled {
+        mut node,
+        registry: _registry,
+        images,
+        name,
+        ..
+    } = HalfPulled::new().await;
     assert_eq!(node.files().len(), 2, "a layer and its sidecar");
     drop(images);
 

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use image_service::{Config, Images};
 use tempfile::TempDir;
 
+use crate::image::TestImage;
+use crate::registry::MiniRegistry;
+
 /// Where a test's images are. Gone with the value.
 pub(crate) struct Node {
     _dir: TempDir,
@@ -59,6 +62,14 @@ impl Node {
             .unwrap()
             .count()
     }
+}
+
+/// A node and a registry with `image` as `app`.
+pub(crate) async fn serving(image: &TestImage) -> (Node, MiniRegistry, String) {
+    let (node, registry) = (Node::new(), MiniRegistry::start().await);
+    image.push(&registry, "app", "latest");
+    let name = format!("{}/app", registry.host);
+    (node, registry, name)
 }
 
 /// An error with its causes, as the kubelet gets to see it.

@@ -53,9 +53,10 @@ const CHECKS: [(&str, Check); 12] = [
     ("a_network_reaches_several_cpus_of_a_machine", |node| {
         Box::pin(network::carries(node, network::BY_KERNEL_WITH_CPUS))
     }),
-    ("the_vmm_carries_a_network_itself", |node| {
-        Box::pin(network::carries(node, network::BY_VMM))
-    }),
+    (
+        "the_vmm_carries_a_network_to_debians_older_kernel",
+        |node| Box::pin(network::carries(node, network::BY_VMM_TO_OLDER_KERNEL)),
+    ),
     ("the_vmm_carries_a_network_itself_to_several_cpus", |node| {
         Box::pin(network::carries(node, network::BY_VMM_WITH_CPUS))
     }),

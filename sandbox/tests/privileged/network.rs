@@ -12,7 +12,7 @@ use sandbox::conformance::Bench;
 use sandbox::{SandboxSpec, Sandboxer, vm};
 
 use super::machines::{Pod, ok};
-use super::node::Node;
+use super::node::{KERNEL, Node};
 
 const HOST: [&str; 2] = ["10.111.0.1", "fd11::1"];
 const POD: &str = "10.111.0.2";
@@ -30,6 +30,8 @@ pub struct Case {
     /// Whether others can map the machine's memory.
     host_volumes: vm::HostVolumes,
     cpus: usize,
+    /// The series of the guest's kernel.
+    kernel: &'static str,
     /// How the machine tells of it.
     told: &'static str,
 }
@@ -38,6 +40,7 @@ pub const BY_KERNEL: Case = Case {
     vhost_net: vm::VhostNet::Required,
     host_volumes: vm::HostVolumes::Shared,
     cpus: 1,
+    kernel: KERNEL,
     told: "; the kernel (vhost-net) moves frames, over 1 queue pair each",
 };
 pub const BY_KERNEL_WITH_CPUS: Case = Case {
@@ -46,17 +49,17 @@ pub const BY_KERNEL_WITH_CPUS: Case = Case {
     told: "; the kernel (vhost-net) moves frames, over 2 queue pairs each",
     ..BY_KERNEL
 };
-pub const BY_VMM: Case = Case {
+pub const BY_VMM_TO_OLDER_KERNEL: Case = Case {
     vhost_net: vm::VhostNet::Off,
     host_volumes: vm::HostVolumes::Shared,
     cpus: 1,
+    kernel: "6.1",
     told: "; the VMM (vhost_net = \"off\") moves frames, over 1 queue pair each",
 };
 pub const BY_VMM_WITH_CPUS: Case = Case {
-    host_volumes: vm::HostVolumes::Refused,
-    cpus: 2,
+    vhost_net: vm::VhostNet::Off,
     told: "; the VMM (vhost_net = \"off\") moves frames, over 2 queue pairs each",
-    ..BY_VMM
+    ..BY_KERNEL_WITH_CPUS
 };
 
 /// A node that says that it has so many CPUs, until this is dropped.
@@ -233,7 +236,7 @@ pub async fn carries(node: Arc<Node>, case: Case) {
         vm::Vm::open(vm::Config {
             vhost_net: case.vhost_net,
             host_volumes: case.host_volumes,
-            ..node.vm()
+            ..node.vm_with_kernel(case.kernel)
         })
     };
     let sandbox = ok(sandboxer.unwrap().create(spec.clone())).await;
@@ -244,7 +247,7 @@ pub async fn carries(node: Arc<Node>, case: Case) {
     let [(v4, served4), (v6, served6)] = HOST.map(serve);
     let [host4, host6] = HOST;
     let script = format!(
-        "set -e; ls /sys/class/net/eth0/queues; ip addr; ip route; ip -6 route; ip neigh; \
+        "set -e; uname -r; ls /sys/class/net/eth0/queues; ip addr; ip route; ip -6 route; ip neigh; \
          ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 200; \
          ping -c 1 -W 20 {host4}; ping -6 -c 1 -W 20 {host6}; \
          nc {host4} {v4} </dev/null >/root/a; nc {host4} {v4} </root/a >/dev/null; \
@@ -260,7 +263,9 @@ pub async fn carries(node: Arc<Node>, case: Case) {
     assert_eq!(exit.map(|exit| exit.code), Ok(0), "{log}");
     assert!(served4.join().unwrap() && served6.join().unwrap());
     assert!(fetched.await.unwrap() == noise());
+    let kernel = format!(" stdout F {}.", case.kernel);
     for line in [
+        &kernel,
         "inet 10.111.0.2/24 brd 10.111.0.255",
         "inet6 fd11::2/64",
         "default via 10.111.0.1 dev eth0",

@@ -20,6 +20,9 @@ use super::image;
 /// What `cargo xtask node` puts into the node.
 const PRODUCTS: &str = "/opt/bulkhead";
 
+/// The series of Debian's kernels that machines run where nothing is said.
+pub const KERNEL: &str = "6.12";
+
 const CGROUP: &str = "/bulkhead-test";
 
 /// A kind of sandbox.
@@ -77,14 +80,20 @@ impl Node {
     }
 
     pub fn vm(&self) -> vm::Config {
+        self.vm_with_kernel(KERNEL)
+    }
+
+    /// With Debian's kernel of this series.
+    pub fn vm_with_kernel(&self, series: &str) -> vm::Config {
+        let guest = Path::new(PRODUCTS).join("guest").join(series);
         vm::Config {
             vmm: Path::new(PRODUCTS).join("bin/bulkhead-vmm"),
             machine: vm::Machine::Builtin,
             host_volumes: vm::HostVolumes::Shared,
             fsd: Path::new(PRODUCTS).join("bin/bulkhead-fsd"),
             vhost_net: vm::VhostNet::Auto,
-            kernel: Path::new(PRODUCTS).join("guest/6.12/vmlinux"),
-            initramfs: Path::new(PRODUCTS).join("guest/6.12/initramfs.cpio"),
+            kernel: guest.join("vmlinux"),
+            initramfs: guest.join("initramfs.cpio"),
             kernel_params: vec!["quiet".into()],
             runtime_dir: self.run.join("vm"),
             cache_dir: self.dir.join("cache"),

@@ -1,5 +1,5 @@
-# Runs critest in the node and sums its report up by group. $handler, $focus, $skip,
-# $transport, $verbose and $summary are set above.
+# Runs critest in the node and prints a line for each spec of its report. $handler, $focus, $skip and
+# $unwanted (the user's part of it), $transport, $verbose and $specs are set above.
 cd /root
 setsid --fork bulkhead serve > /var/log/bulkhead.log 2>&1 < /dev/null
 for _ in $(seq 100); do [ -S /run/bulkhead/bulkhead.sock ] && break; sleep 0.1; done
@@ -24,6 +24,6 @@ if [ ! -s /tmp/critest.json ]; then
     tail -n 50 /tmp/critest.log
     exit 1
 fi
-printf '%s' "$summary" > /tmp/critest.jq
-jq -r -f /tmp/critest.jq /tmp/critest.json
+printf '%s' "$specs" > /tmp/critest.jq
+jq -r --arg focus "$focus" --arg unwanted "$unwanted" -f /tmp/critest.jq /tmp/critest.json
 exit $code
