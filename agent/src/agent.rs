@@ -258,7 +258,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread", start_paused = true)]
     async fn a_removal_waits_for_the_making_and_not_for_ever() {
-        let agent = Agent::new(Mode::Host, Arc::default());
+        let agent = Agent::new(Mode::Host, Arc::default(), None);
         agent.remove("c1").await.unwrap();
         agent.reserve("c1").unwrap();
         let removal = {
