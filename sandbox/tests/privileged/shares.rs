@@ -15,7 +15,7 @@ use super::machines::{Pod, ok};
 use super::node::Node;
 
 /// Files that a guest looks at and does not use any more.
-const MANY: usize = 300;
+const MANY: usize = 150;
 
 /// Directories and files of the node, as a pod may want them.
 struct Volumes {
@@ -188,7 +188,7 @@ pub async fn shares(node: Arc<Node>) {
         "told by the node",
         "hello",
         "root:x:0:0",
-        "301",
+        "151",
         "now",
         "answered",
     ] {
@@ -219,7 +219,7 @@ async fn check_forgotten(server: &str) {
     let begin = Instant::now();
     loop {
         let open = fs::read_dir(&descriptors).unwrap().count();
-        if open < MANY / 2 {
+        if open < MANY {
             return;
         }
         assert!(begin.elapsed() < Duration::from_secs(5), "{open} are open");
