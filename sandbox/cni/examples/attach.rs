@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "list" => cni.attachments().map(|all| format!("{all:#?}")),
         // Everything but this container is undone.
         "gc" => {
-            let valid = move || BTreeSet::from([id]);
+            let valid = move || BTreeSet::from([id.clone()]);
             cni.gc(valid).await.map(|report| format!("{report:?}"))
         }
         _ => return Err(format!("{verb} is no verb").into()),

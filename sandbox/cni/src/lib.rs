@@ -39,6 +39,7 @@ mod node;
 mod plugins;
 mod readiness;
 mod result;
+mod runs;
 mod stats;
 mod survey;
 mod template;

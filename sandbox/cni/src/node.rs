@@ -17,6 +17,7 @@ use crate::network_config::NetworkConfig;
 use crate::plugins::Plugins;
 use crate::readiness::{Found, Readiness, ReadinessState};
 use crate::result::AddResult;
+use crate::runs::Runs;
 use crate::stats::CommandStats;
 use crate::survey::Survey;
 use crate::turns::Turns;
@@ -59,12 +60,16 @@ const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 impl Cni {
     /// Begins to watch the network of this node. There need not be one yet. Plugins are run to
-    /// learn their versions; if they are slow, this does not wait for them.
+    /// learn their versions; if they are slow, this does not wait for them. Those that an earlier
+    /// process of this owner left running are killed first.
     pub async fn open(config: Config) -> Result<Self, Error> {
         let cache = Cache::open(config.cache_dir.clone())?;
+        let (dir, owner) = (config.cache_dir.clone(), config.owner.clone());
+        let runs = joined(spawn_blocking(move || Runs::open(&dir, &owner))).await?;
         let plugins = Arc::new(Plugins::new(
             config.plugin_dirs.clone(),
             config.query_timeout,
+            runs,
         ));
         let (told, mut seen) = watch::channel(ReadinessState::new());
         let survey = Survey::new(&config, plugins.clone());
