@@ -6,8 +6,9 @@
 //! What a plugin leaves running on purpose is no run any more once the plugin has ended.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, DirEntry, File};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,79 +93,64 @@ impl Runs {
         }
     }
 
-    /// Kills what earlier processes' runs left, and waits until it is gone.
+    /// Kills what earlier processes' runs left, and waits until it is gone. Where it does not go, its
+    /// files stay, and the next start tries again.
     fn end_earlier(&self) -> io::Result<()> {
         let names = self.names()?;
-        if names.is_empty() {
-            return Ok(());
-        }
-        let begun = Instant::now();
-        let mut told = HashSet::new();
-        loop {
-            let outlived = outlived(&names)?;
-            if outlived.is_empty() {
-                break;
+        if !names.is_empty() && all_end(&names)? {
+            for name in names {
+                std::fs::remove_file(self.dir.join(name)).ok();
             }
-            if begun.elapsed() > REAP {
-                // Their files stay, and the next start tries again.
-                error!(
-                    processes = ?outlived.iter().map(|process| process.pid).collect::<Vec<_>>(),
-                    "CNI plugins of an earlier process can't be killed: they may still give out addresses"
-                );
-                return Ok(());
-            }
-            for process in outlived {
-                process.end(&mut told);
-            }
-            sleep(PAUSE);
-        }
-        for name in names {
-            std::fs::remove_file(self.dir.join(name)).ok();
         }
         Ok(())
     }
 
     fn names(&self) -> io::Result<BTreeSet<String>> {
         let entries = std::fs::read_dir(&self.dir)?;
-        let name =
-            |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+        let name = |entry: io::Result<DirEntry>| entry.ok()?.file_name().into_string().ok();
         Ok(entries.filter_map(name).collect())
     }
 }
 
-/// A process of a run whose beginner is gone.
-struct Outlived {
-    pid: Pid,
-    process: rustix::fd::OwnedFd,
-    /// As its environment has them.
-    command: String,
-    container_id: String,
-}
-
-impl Outlived {
-    fn end(&self, told: &mut HashSet<Pid>) {
-        if told.insert(self.pid) {
-            let (pid, command) = (self.pid.as_raw_nonzero(), &self.command);
-            let container_id = &self.container_id;
-            warn!(
-                pid,
-                command, container_id, "CNI plugin of an earlier process is killed"
+/// Kills the processes of these runs. Whether all of them are gone then.
+fn all_end(names: &BTreeSet<String>) -> io::Result<bool> {
+    let (begun, mut told) = (Instant::now(), HashSet::new());
+    loop {
+        let outlived = outlived(names)?;
+        if outlived.is_empty() {
+            return Ok(true);
+        }
+        if begun.elapsed() > REAP {
+            let pids = outlived.iter().map(|process| process.pid);
+            let pids: Vec<_> = pids.map(Pid::as_raw_nonzero).collect();
+            error!(
+                ?pids,
+                "CNI plugins of an earlier process can't be killed: they may still give out addresses"
             );
+            return Ok(false);
         }
-        // The plugin itself leads a group. It is alive, so the number is that group's still.
-        if getpgid(Some(self.pid)) == Ok(self.pid) {
-            kill_process_group(self.pid, Signal::KILL).ok();
+        for process in outlived {
+            process.end(&mut told);
         }
-        pidfd_send_signal(&self.process, Signal::KILL).ok();
+        sleep(PAUSE);
     }
 }
 
 /// The living processes of these runs.
 fn outlived(names: &BTreeSet<String>) -> io::Result<Vec<Outlived>> {
     let entries = std::fs::read_dir("/proc")?;
-    let pid = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    let pid = |entry: io::Result<DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
     let pids = entries.filter_map(pid).filter_map(Pid::from_raw);
     Ok(pids.filter_map(|pid| Outlived::find(pid, names)).collect())
+}
+
+/// A process of a run whose beginner is gone.
+struct Outlived {
+    pid: Pid,
+    process: OwnedFd,
+    /// As its environment has them.
+    command: String,
+    container_id: String,
 }
 
 impl Outlived {
@@ -184,6 +170,22 @@ impl Outlived {
             command: value("CNI_COMMAND").unwrap_or_default(),
             container_id: value("CNI_CONTAINERID").unwrap_or_default(),
         })
+    }
+
+    fn end(&self, told: &mut HashSet<Pid>) {
+        if told.insert(self.pid) {
+            let (pid, command) = (self.pid.as_raw_nonzero(), &self.command);
+            let container_id = &self.container_id;
+            warn!(
+                pid,
+                command, container_id, "CNI plugin of an earlier process is killed"
+            );
+        }
+        // The plugin itself leads a group. It is alive, so the number is that group's still.
+        if getpgid(Some(self.pid)) == Ok(self.pid) {
+            kill_process_group(self.pid, Signal::KILL).ok();
+        }
+        pidfd_send_signal(&self.process, Signal::KILL).ok();
     }
 }
 

@@ -118,8 +118,8 @@ async fn a_pod_that_failed_after_it_was_connected_is_undone_as_soon_as_plugins_c
     let mut config = pod_config("abandoned");
     let linux = config.linux.as_mut().context("linux")?;
     // Nobody knows before the pod's network is there.
-    let sysctl = "net.ipv4.e2e_knows_better";
-    linux.sysctls.insert(sysctl.into(), "1".into());
+    let sysctl = "e2e_knows_better";
+    linux.sysctls.insert(format!("net.ipv4.{sysctl}"), "1".into());
     let status = refused_as(&mut runtime, config).await?;
     ensure!(status.message().contains(sysctl), "{status:?}");
 
