@@ -26,9 +26,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let attachment = Attachment::new(id.clone(), netns.unwrap_or("/nonexistent"));
     let started = Instant::now();
     let done = match verb {
-        "add" => cni.add(attachment).await.map(|result| {
-            let ips: Vec<_> = result.ips_of("eth0").collect();
-            format!("{ips:?}")
+        "add" => cni.add(attachment).await.map(|added| {
+            let ips: Vec<_> = added.result.ips_of("eth0").collect();
+            format!("{ips:?}, plugins ran for {:?},", added.plugins)
         }),
         "del" => cni.del(attachment).await.map(|()| "detached".into()),
         "check" => cni.check(&id).await.map(|()| "as it was made".into()),

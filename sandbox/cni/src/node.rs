@@ -55,6 +55,19 @@ impl Drop for Inner {
     }
 }
 
+/// An attachment that was made.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// What its plugins made.
+    pub result: AddResult,
+    /// How long it waited for its turn.
+    pub waited: Duration,
+    /// How long its plugins ran.
+    pub plugins: Duration,
+    /// How long all of it took: what is neither of those is this crate's doing.
+    pub took: Duration,
+}
+
 /// How long [`Cni::open`] waits for the first look at the network.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
@@ -106,7 +119,7 @@ impl Cni {
     }
 
     /// Makes an attachment. On failure everything is undone; what can't be undone now is tried again later.
-    pub async fn add(&self, attachment: Attachment) -> Result<AddResult, Error> {
+    pub async fn add(&self, attachment: Attachment) -> Result<Added, Error> {
         let inner = self.inner.clone();
         joined(tokio::spawn(async move { inner.add(attachment).await })).await
     }
@@ -159,7 +172,7 @@ async fn joined<T>(task: JoinHandle<T>) -> T {
 }
 
 impl Inner {
-    async fn add(&self, attachment: Attachment) -> Result<AddResult, Error> {
+    async fn add(&self, attachment: Attachment) -> Result<Added, Error> {
         attachment.check()?;
         let (started, limit) = (Instant::now(), self.config.add_timeout);
         let turn = self.turns.add(attachment.id.container_id(), limit).await;
@@ -177,32 +190,45 @@ impl Inner {
         // Before any plugin runs: whatever happens from here on, there is something to undo it by.
         self.save(&saved).await?;
         let made = self.make(&found.config, &mut saved, started + limit).await;
-        match &made {
-            Ok(_) => info!(
-                container_id = saved.attachment.id.container_id(),
-                ifname = saved.attachment.id.ifname(),
-                network = saved.network,
-                ?waited,
-                took = ?started.elapsed(),
-                "attached"
-            ),
-            Err(_) => self.undo_or_later(saved).await,
-        }
-        made
+        let (result, plugins) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.undo_or_later(saved).await;
+                return Err(error);
+            }
+        };
+        let took = started.elapsed();
+        info!(
+            container_id = saved.attachment.id.container_id(),
+            ifname = saved.attachment.id.ifname(),
+            network = saved.network,
+            ?waited,
+            ?plugins,
+            ?took,
+            "attached"
+        );
+        Ok(Added {
+            result,
+            waited,
+            plugins,
+            took,
+        })
     }
 
+    /// With how long the plugins ran.
     async fn make(
         &self,
         network: &NetworkConfig,
         saved: &mut SavedAttachment,
         deadline: Instant,
-    ) -> Result<AddResult, Error> {
-        let chain = self.chain(network);
+    ) -> Result<(AddResult, Duration), Error> {
+        let (chain, begun) = (self.chain(network), Instant::now());
         let result = chain.add(&saved.attachment, deadline).await;
+        let plugins = begun.elapsed();
         let result = result.map_err(|source| failed(network, source))?;
         saved.result = Some(result.as_version(network.version()));
         self.save(saved).await?;
-        Ok(result)
+        Ok((result, plugins))
     }
 
     async fn check(&self, id: &AttachmentId) -> Result<(), Error> {
