@@ -119,7 +119,9 @@ async fn a_pod_that_failed_after_it_was_connected_is_undone_as_soon_as_plugins_c
     let linux = config.linux.as_mut().context("linux")?;
     // Nobody knows before the pod's network is there.
     let sysctl = "e2e_knows_better";
-    linux.sysctls.insert(format!("net.ipv4.{sysctl}"), "1".into());
+    linux
+        .sysctls
+        .insert(format!("net.ipv4.{sysctl}"), "1".into());
     let status = refused_as(&mut runtime, config).await?;
     ensure!(status.message().contains(sysctl), "{status:?}");
 
