@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cni::{Attachment, Cni, Command, CommandStats, Readiness};
 use parking_lot::Mutex;
@@ -93,23 +94,26 @@ impl Network {
         Ok(path)
     }
 
-    /// Connects a pod's namespace, and tells the pod's addresses, the main one first.
+    /// Connects a pod's namespace.
     pub async fn connect(
         &self,
         pod: &SavedPod,
         namespace: &Path,
         wishes: &Wishes,
-    ) -> Result<Vec<String>, NetworkError> {
+    ) -> Result<Connected, NetworkError> {
         let Some(cni) = &self.cni else {
-            return Ok(Vec::new());
+            return Ok(Connected::default());
         };
         let namespace = namespace.to_string_lossy();
         let attachment = wishes
             .attachment(pod, &namespace)
             .map_err(cni::Error::from)?;
-        let result = cni.add(attachment).await?;
-        let ips = result.ips_of(wishes::INTERFACE);
-        Ok(ips.map(|ip| ip.to_string()).collect())
+        let added = cni.add(attachment).await?;
+        let ips = added.result.ips_of(wishes::INTERFACE);
+        Ok(Connected {
+            ips: ips.map(|ip| ip.to_string()).collect(),
+            others: added.waited + added.plugins,
+        })
     }
 
     /// Gives back what a pod had. Idempotent; a pod in the node's network had nothing.
@@ -216,6 +220,15 @@ async fn collect(cni: Cni, pods: Arc<Mutex<BTreeSet<SandboxId>>>) {
             ),
         }
     }
+}
+
+/// A pod that is connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connected {
+    /// Its addresses, the main one first.
+    pub ips: Vec<String>,
+    /// How long plugins ran for it, and others before it was its turn.
+    pub others: Duration,
 }
 
 /// Whether pods can be connected, as `Status` tells it.

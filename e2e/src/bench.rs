@@ -10,6 +10,7 @@ pub mod images;
 pub mod machines;
 pub mod memory;
 pub mod net;
+pub mod network_setup;
 pub mod pods;
 pub mod stream;
 
@@ -34,6 +35,7 @@ pub async fn run(part: &str, setup: &Setup) -> Result<()> {
         "images" => images::measure(setup).await,
         "memory" => memory::measure(setup).await,
         "net" => net::measure(setup).await,
+        "network-setup" => network_setup::measure(setup).await,
         "stream" => stream::measure(setup).await,
         _ => bail!("no part is called {part}"),
     }

@@ -116,6 +116,12 @@ pub trait Sandbox: Send + Sync {
     /// What [`Sandboxer::adopt`] needs after a restart of ours.
     fn save(&self) -> SavedSandbox;
 
+    /// How long it took on the node to bring the pod's network to the workloads, where they do not simply
+    /// share the namespace. `None` after a restart of ours, too.
+    fn network_setup(&self) -> Option<Duration> {
+        None
+    }
+
     /// Facts for people who debug, by name: process ids, kernel, the arithmetic of its size.
     async fn explain(&self) -> Vec<(String, String)>;
 }

@@ -47,6 +47,8 @@ enum Part {
     Stream,
     /// Throughput and round trips: ours against containerd, machines against QEMU.
     Net,
+    /// What is our own of the network at a pod's start, plugins aside.
+    NetworkSetup,
 }
 
 impl Part {
@@ -58,13 +60,14 @@ impl Part {
             Self::Memory => "memory",
             Self::Stream => "stream",
             Self::Net => "net",
+            Self::NetworkSetup => "network-setup",
         }
     }
 
     /// So few that all parts take less than ten minutes in an emulated node.
     fn samples(self) -> u32 {
         match self {
-            Self::Pods => 8,
+            Self::Pods | Self::NetworkSetup => 8,
             Self::Machines | Self::Stream | Self::Net => 3,
             Self::Images | Self::Memory => 2,
         }

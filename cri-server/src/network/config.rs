@@ -48,7 +48,8 @@ pub struct CniConfig {
     pub add_timeout_s: u64,
     /// How long each plugin may take to disconnect a pod, in seconds.
     pub del_timeout_s: u64,
-    /// How long each plugin may take for anything else, in seconds.
+    /// How long each plugin may take for anything else, and all of them together to collect garbage, in
+    /// seconds.
     pub query_timeout_s: u64,
     /// A configuration with places for the pod CIDR that the kubelet tells; empty means none.
     pub conf_template: PathBuf,

@@ -1,7 +1,7 @@
 //! `RunPodSandbox`: network, sandbox, record; then the pod is listed.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cri_api::v1::{PodSandboxConfig, RunPodSandboxRequest, RunPodSandboxResponse};
 use prost::Message;
@@ -111,16 +111,28 @@ async fn steps(
     make_directories(server, &saved, undo).await?;
     let handler = server.handlers.name(&plan.pod.handler).to_owned();
     let started = Instant::now();
-    connect(server, &mut saved, &plan.network, undo).await?;
+    let others = connect(server, &mut saved, &plan.network, undo).await?;
     let connected = Instant::now();
     let spec = plan.spec(saved.network.namespace.clone(), server.pod_dir(&saved.id));
     let sandbox = sandboxer.create(spec).await.doing("make the sandbox")?;
     let (network, own) = (connected - started, connected.elapsed());
+    let network_own = network.saturating_sub(others);
     server.metrics.stepped(&handler, Step::Network, network);
     server.metrics.stepped(&handler, Step::Sandbox, own);
+    if saved.network.namespace.is_some() {
+        server
+            .metrics
+            .stepped(&handler, Step::NetworkOwn, network_own);
+    }
+    let wiring = sandbox.network_setup();
+    if let Some(wiring) = wiring {
+        server
+            .metrics
+            .stepped(&handler, Step::NetworkWiring, wiring);
+    }
     let made = sandbox.clone();
     undo.on_failure("remove the sandbox", async move {
-        made.stop(std::time::Duration::ZERO).await?;
+        made.stop(Duration::ZERO).await?;
         made.remove().await
     });
 
@@ -134,7 +146,7 @@ async fn steps(
     server.pods.insert(pod.clone());
     events::pod(server, &pod);
     watch::pod(server, &pod, &sandbox);
-    info!(pod_id = %id, ?network, sandbox = ?own, "sandbox is ready");
+    info!(pod_id = %id, ?network, ?network_own, sandbox = ?own, ?wiring, "sandbox is ready");
     Ok(id)
 }
 
@@ -155,20 +167,22 @@ async fn make_directories(server: &CriServer, pod: &SavedPod, undo: &mut Rollbac
     Ok(())
 }
 
+/// Tells how long plugins took, and waiting for them.
 async fn connect(
     server: &CriServer,
     pod: &mut SavedPod,
     wishes: &Wishes,
     undo: &mut Rollback,
-) -> Result<()> {
+) -> Result<Duration> {
     if pod.network.namespace.is_none() {
-        return Ok(());
+        return Ok(Duration::ZERO);
     }
     let (network, id, given) = (server.network.clone(), pod.id.clone(), pod.network.clone());
     undo.on_failure("release the network", async move {
         network.abandon(&id, &given).await
     });
     let namespace = server.network.create(&pod.id).await?;
-    pod.network.ips = server.network.connect(pod, &namespace, wishes).await?;
-    Ok(())
+    let connected = server.network.connect(pod, &namespace, wishes).await?;
+    pod.network.ips = connected.ips;
+    Ok(connected.others)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::CriServer;
-use crate::error::Result;
+use crate::error::{Doing, Result};
 use cri_api::v1::{UpdateRuntimeConfigRequest, UpdateRuntimeConfigResponse};
 
 /// Only a network that is made from a template wants to know it.
@@ -15,7 +15,8 @@ pub(super) async fn update_runtime_config(
         .runtime_config
         .and_then(|config| config.network_config);
     if let Some(network) = network {
-        server.network.set_pod_cidr(&network.pod_cidr).await?;
+        let told = server.network.set_pod_cidr(&network.pod_cidr).await;
+        told.doing("use the pod CIDR of the kubelet")?;
     }
     Ok(UpdateRuntimeConfigResponse {})
 }

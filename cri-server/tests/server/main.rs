@@ -15,6 +15,7 @@ mod images;
 mod in_flight;
 mod metrics;
 mod node;
+mod pod_cidr;
 mod pods;
 mod registry;
 mod restart;

@@ -17,6 +17,7 @@ async fn calls_pods_and_deaths_are_counted() {
         "bulkhead_rpc_duration_seconds_count{rpc=\"PullImage\",code=\"Ok\"} 1",
         "bulkhead_rpc_duration_seconds_count{rpc=\"ContainerStatus\",code=\"NotFound\"} 1",
         "bulkhead_pod_start_step_duration_seconds_count{handler=\"memory\",step=\"sandbox\"} 1",
+        "bulkhead_pod_start_step_duration_seconds_count{handler=\"memory\",step=\"network_wiring\"} 1",
         "bulkhead_pods{handler=\"memory\",state=\"ready\"} 1",
         "bulkhead_containers{handler=\"memory\",state=\"running\"} 1",
         "bulkhead_images 1",
@@ -25,6 +26,8 @@ async fn calls_pods_and_deaths_are_counted() {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
     assert!(text.ends_with("# EOF\n"), "{text}");
+    // The pod is in the network of the node.
+    assert!(!text.contains("step=\"network_own\""), "{text}");
 
     node.world.run_out_of_memory(&container);
     node.exited(&container).await;

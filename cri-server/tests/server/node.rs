@@ -36,21 +36,38 @@ pub(crate) struct Node {
     /// Where its metrics are.
     pub(crate) metrics: SocketAddr,
     directory: tempfile::TempDir,
+    network: Connected,
     server: Option<Running>,
     registry: Registry,
+}
+
+/// Who connects the pods of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Connected {
+    ByNobody,
+    /// Plugins in `bin`, in a network of `net.d`.
+    ByPlugins,
+    /// The same, and the network is made from the file `template`.
+    ByTemplate,
 }
 
 impl Node {
     /// A node with an image and no pods.
     pub(crate) async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), Connected::ByNobody).await
+    }
+
+    /// The same, with what is in a directory already.
+    pub(crate) async fn start_in(directory: tempfile::TempDir, network: Connected) -> Self {
         let world = World::default();
         let registry = Registry::start();
         let metrics = free_address();
-        let (server, channel) = serve(directory.path(), metrics, &world).await;
+        let config = config(directory.path(), metrics, network);
+        let (server, channel) = serve(config, &world).await;
         let mut node = Self {
             world,
             metrics,
+            network,
             image: registry.image(),
             runtime: runtime_client(&channel),
             images: ImageServiceClient::new(channel),
@@ -80,7 +97,8 @@ impl Node {
 
     /// Starts it again.
     pub(crate) async fn start_server(&mut self) {
-        let (server, channel) = serve(self.directory.path(), self.metrics, &self.world).await;
+        let config = config(self.directory.path(), self.metrics, self.network);
+        let (server, channel) = serve(config, &self.world).await;
         self.server = Some(server);
         self.runtime = runtime_client(&channel);
         self.images = ImageServiceClient::new(channel);
@@ -272,8 +290,7 @@ fn free_address() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-async fn serve(directory: &Path, metrics: SocketAddr, world: &World) -> (Running, Channel) {
-    let config = config(directory, metrics);
+async fn serve(config: Config, world: &World) -> (Running, Channel) {
     let socket = config.socket.clone();
     let world = world.clone();
     let runtime = Runtime::new().unwrap();
@@ -305,17 +322,26 @@ async fn parts(config: Config, world: World) -> Parts {
     }
 }
 
-fn config(directory: &Path, metrics: SocketAddr) -> Config {
+fn config(directory: &Path, metrics: SocketAddr, network: Connected) -> Config {
     let at = |name: &str| directory.join(name).display().to_string();
     std::fs::create_dir_all(at("state")).unwrap();
+    let (mode, template) = match network {
+        Connected::ByNobody => ("loopback", String::new()),
+        Connected::ByPlugins => ("cni", String::new()),
+        Connected::ByTemplate => ("cni", at("template")),
+    };
     let text = format!(
         "socket = {:?}\nstate_dir = {:?}\nruntime_dir = {:?}\nadopt_timeout_s = 2\nstop_timeout_s = 2\n\
-         [metrics]\naddress = \"{metrics}\"\n[streaming]\naddress = \"127.0.0.1:0\"\n[network]\nmode = \"loopback\"\nnamespace_dir = {:?}\n[images]\nroot_dir = {:?}\nrun_dir = {:?}\nhosts_dirs = []\n\
+         [metrics]\naddress = \"{metrics}\"\n[streaming]\naddress = \"127.0.0.1:0\"\n[network]\nmode = \"{mode}\"\nnamespace_dir = {:?}\n\
+         [network.cni]\nconf_dir = {:?}\nplugin_dirs = [{:?}]\ncache_dir = {:?}\nconf_template = {template:?}\n[images]\nroot_dir = {:?}\nrun_dir = {:?}\nhosts_dirs = []\n\
          min_free_mib = 0\nretries = 0",
         at("run/cri.sock"),
         at("state"),
         at("run"),
         at("netns"),
+        at("net.d"),
+        at("bin"),
+        at("cni"),
         at("images"),
         at("mounts"),
     );

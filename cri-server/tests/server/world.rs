@@ -354,6 +354,10 @@ impl Sandbox for Handle {
         }
     }
 
+    fn network_setup(&self) -> Option<Duration> {
+        Some(Duration::from_millis(1))
+    }
+
     async fn explain(&self) -> Vec<(String, String)> {
         vec![("size".into(), "128 + 128 = 256".into())]
     }

@@ -49,6 +49,15 @@ pub(super) struct Side {
 impl Server {
     /// Ours, and ours of another checkout where there is one: installed elsewhere, sharing nothing.
     pub(super) async fn ours(setup: &Setup) -> Result<Vec<Self>> {
+        let mut servers = vec![Self::of_this_checkout().await?];
+        if let Some(directory) = &setup.before {
+            servers.push(Self::before(directory).await?);
+        }
+        Ok(servers)
+    }
+
+    /// Ours alone.
+    pub(super) async fn of_this_checkout() -> Result<Self> {
         let mut bulkhead = Command::new("/usr/local/bin/bulkhead");
         bulkhead.args([
             "serve",
@@ -56,11 +65,7 @@ impl Server {
             write("/run/bench/bulkhead.toml", CONFIG)?,
         ]);
         let root = "/var/lib/bulkhead/images";
-        let mut servers = vec![Self::start("bulkhead", bulkhead, SOCKET, root).await?];
-        if let Some(directory) = &setup.before {
-            servers.push(Self::before(directory).await?);
-        }
-        Ok(servers)
+        Self::start("bulkhead", bulkhead, SOCKET, root).await
     }
 
     async fn before(directory: &Path) -> Result<Self> {

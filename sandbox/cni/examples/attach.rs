@@ -26,16 +26,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let attachment = Attachment::new(id.clone(), netns.unwrap_or("/nonexistent"));
     let started = Instant::now();
     let done = match verb {
-        "add" => cni.add(attachment).await.map(|result| {
-            let ips: Vec<_> = result.ips_of("eth0").collect();
-            format!("{ips:?}")
+        "add" => cni.add(attachment).await.map(|added| {
+            let ips: Vec<_> = added.result.ips_of("eth0").collect();
+            format!("{ips:?}, plugins ran for {:?},", added.plugins)
         }),
         "del" => cni.del(attachment).await.map(|()| "detached".into()),
         "check" => cni.check(&id).await.map(|()| "as it was made".into()),
         "list" => cni.attachments().map(|all| format!("{all:#?}")),
         // Everything but this container is undone.
         "gc" => {
-            let valid = move || BTreeSet::from([id]);
+            let valid = move || BTreeSet::from([id.clone()]);
             cni.gc(valid).await.map(|report| format!("{report:?}"))
         }
         _ => return Err(format!("{verb} is no verb").into()),

@@ -113,6 +113,19 @@ impl Cache {
         }
     }
 
+    /// The record of an attachment to a network, if there is one.
+    pub(crate) fn get(
+        &self,
+        network: &str,
+        id: &AttachmentId,
+    ) -> Result<Option<SavedAttachment>, Error> {
+        let path = self.path(network, id);
+        match read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            saved => saved.map(Some).map_err(failed("read", &path)),
+        }
+    }
+
     /// The records of an attachment, in whichever network; more than one after a change of networks.
     /// Records that can't be read are reported and left.
     pub(crate) fn of(&self, id: &AttachmentId) -> Result<Vec<SavedAttachment>, Error> {

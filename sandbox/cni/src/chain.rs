@@ -82,27 +82,41 @@ impl Chain<'_> {
         }
         for plugin in &self.network.plugins {
             let request = self.network.request(plugin);
-            self.query(Command::Status, plugin, request).await?;
+            let limit = self.plugins.query_limit();
+            self.query(Command::Status, plugin, request, limit).await?;
         }
         Ok(())
     }
 
-    /// Has each plugin undo what is not in `valid`; one that fails does not hold up the next.
-    pub(crate) async fn gc(&self, valid: &BTreeSet<AttachmentId>) -> Vec<PluginError> {
-        if self.network.disable_gc || self.network.version() < SpecVersion::V1_1_0 {
-            return Vec::new();
-        }
+    /// Whether plugins of this network collect garbage at all.
+    pub(crate) fn collects(&self) -> bool {
+        !self.network.disable_gc && self.network.version() >= SpecVersion::V1_1_0
+    }
+
+    /// Has each plugin undo what is not in `valid`, all of them within `limit`. One that fails does
+    /// not hold up the next; one that hangs leaves no time for it.
+    pub(crate) async fn gc(
+        &self,
+        valid: &BTreeSet<AttachmentId>,
+        limit: Duration,
+    ) -> Vec<PluginError> {
         let pair =
             |id: &AttachmentId| json!({"containerID": id.container_id(), "ifname": id.ifname()});
         let valid: Value = valid.iter().map(pair).collect();
+        let deadline = Instant::now() + limit;
         let mut failures = Vec::new();
         for plugin in &self.network.plugins {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
             let mut request = self.network.request(plugin);
             // The second is what an early text of the specification called it.
             for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
                 request.insert(key.into(), valid.clone());
             }
-            failures.extend(self.query(Command::Gc, plugin, request).await.err());
+            let asked = self.query(Command::Gc, plugin, request, left).await;
+            failures.extend(asked.err());
         }
         failures
     }
@@ -144,13 +158,14 @@ impl Chain<'_> {
         command: Command,
         plugin: &PluginConfig,
         request: Map<String, Value>,
+        limit: Duration,
     ) -> Result<Option<Value>, PluginError> {
         let call = Call {
             plugin: &plugin.program,
             command,
             request,
             attachment: None,
-            limit: self.plugins.query_limit(),
+            limit,
         };
         self.plugins.call(call).await
     }

@@ -15,7 +15,8 @@ pub struct Config {
     /// Directory whose `results/` records attachments in libcni's format, usually `/var/lib/cni`.
     pub cache_dir: PathBuf,
     /// Written into each record. Garbage collection leaves the records of other owners alone, so
-    /// that several runtimes may share `cache_dir`.
+    /// that several runtimes may share `cache_dir`. Only one process at a time may be this owner:
+    /// plugins that an earlier one left running are killed.
     pub owner: String,
     /// The network to use, by its name. Without one it is the first file by name that can be read.
     pub network: Option<String>,
@@ -26,7 +27,8 @@ pub struct Config {
     pub add_timeout: Duration,
     /// How long each plugin may take for a DEL.
     pub del_timeout: Duration,
-    /// How long each plugin may take for anything else: CHECK, STATUS, GC, VERSION.
+    /// How long each plugin may take for CHECK, STATUS and VERSION, and all plugins of a network
+    /// together for GC, during which no attachment can be made or undone.
     pub query_timeout: Duration,
     /// A network configuration with places for the pod CIDR (see [`crate::Template`]), to be
     /// written to `conf_dir` by [`crate::Cni::set_pod_cidr`].

@@ -4,7 +4,7 @@
 //! ```text
 //!  Config ──▶ Cni::open ── survey (in the background) ──▶ readiness()   which network, in which version
 //!               │
-//!               ├─ add(Attachment) ──▶ record, plugins in order, record with result ──▶ AddResult
+//!               ├─ add(Attachment) ──▶ record, plugins in order, record with result ──▶ Added
 //!               ├─ del(Attachment) ──▶ recorded configuration, plugins in reverse, no record
 //!               ├─ check(id)       ──▶ recorded configuration, plugins in order
 //!               ├─ gc(valid)       ──▶ del of what nobody has, then GC of the plugins
@@ -39,6 +39,7 @@ mod node;
 mod plugins;
 mod readiness;
 mod result;
+mod runs;
 mod stats;
 mod survey;
 mod template;
@@ -53,7 +54,7 @@ pub use cidr::Cidr;
 pub use config::Config;
 pub use error::{ConfigError, Error, Failure, Invalid, Kind, PluginError};
 pub use exec::Command;
-pub use node::{Cni, GcReport, PodCidrOutcome};
+pub use node::{Added, Cni, GcReport, PodCidrOutcome};
 pub use readiness::Readiness;
 pub use result::{AddResult, Dns, Interface, IpConfig, Route};
 pub use stats::CommandStats;

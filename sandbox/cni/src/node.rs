@@ -17,6 +17,7 @@ use crate::network_config::NetworkConfig;
 use crate::plugins::Plugins;
 use crate::readiness::{Found, Readiness, ReadinessState};
 use crate::result::AddResult;
+use crate::runs::Runs;
 use crate::stats::CommandStats;
 use crate::survey::Survey;
 use crate::turns::Turns;
@@ -54,17 +55,34 @@ impl Drop for Inner {
     }
 }
 
+/// An attachment that was made.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// What its plugins made.
+    pub result: AddResult,
+    /// How long it waited for its turn.
+    pub waited: Duration,
+    /// How long its plugins ran.
+    pub plugins: Duration,
+    /// How long all of it took: what is neither of those is this crate's doing.
+    pub took: Duration,
+}
+
 /// How long [`Cni::open`] waits for the first look at the network.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 impl Cni {
     /// Begins to watch the network of this node. There need not be one yet. Plugins are run to
-    /// learn their versions; if they are slow, this does not wait for them.
+    /// learn their versions; if they are slow, this does not wait for them. Those that an earlier
+    /// process of this owner left running are killed first.
     pub async fn open(config: Config) -> Result<Self, Error> {
         let cache = Cache::open(config.cache_dir.clone())?;
+        let (dir, owner) = (config.cache_dir.clone(), config.owner.clone());
+        let runs = joined(spawn_blocking(move || Runs::open(&dir, &owner))).await?;
         let plugins = Arc::new(Plugins::new(
             config.plugin_dirs.clone(),
             config.query_timeout,
+            runs,
         ));
         let (told, mut seen) = watch::channel(ReadinessState::new());
         let survey = Survey::new(&config, plugins.clone());
@@ -101,7 +119,7 @@ impl Cni {
     }
 
     /// Makes an attachment. On failure everything is undone; what can't be undone now is tried again later.
-    pub async fn add(&self, attachment: Attachment) -> Result<AddResult, Error> {
+    pub async fn add(&self, attachment: Attachment) -> Result<Added, Error> {
         let inner = self.inner.clone();
         joined(tokio::spawn(async move { inner.add(attachment).await })).await
     }
@@ -154,7 +172,7 @@ async fn joined<T>(task: JoinHandle<T>) -> T {
 }
 
 impl Inner {
-    async fn add(&self, attachment: Attachment) -> Result<AddResult, Error> {
+    async fn add(&self, attachment: Attachment) -> Result<Added, Error> {
         attachment.check()?;
         let (started, limit) = (Instant::now(), self.config.add_timeout);
         let turn = self.turns.add(attachment.id.container_id(), limit).await;
@@ -172,32 +190,45 @@ impl Inner {
         // Before any plugin runs: whatever happens from here on, there is something to undo it by.
         self.save(&saved).await?;
         let made = self.make(&found.config, &mut saved, started + limit).await;
-        match &made {
-            Ok(_) => info!(
-                container_id = saved.attachment.id.container_id(),
-                ifname = saved.attachment.id.ifname(),
-                network = saved.network,
-                ?waited,
-                took = ?started.elapsed(),
-                "attached"
-            ),
-            Err(_) => self.undo_or_later(saved).await,
-        }
-        made
+        let (result, plugins) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.undo_or_later(saved).await;
+                return Err(error);
+            }
+        };
+        let took = started.elapsed();
+        info!(
+            container_id = saved.attachment.id.container_id(),
+            ifname = saved.attachment.id.ifname(),
+            network = saved.network,
+            ?waited,
+            ?plugins,
+            ?took,
+            "attached"
+        );
+        Ok(Added {
+            result,
+            waited,
+            plugins,
+            took,
+        })
     }
 
+    /// With how long the plugins ran.
     async fn make(
         &self,
         network: &NetworkConfig,
         saved: &mut SavedAttachment,
         deadline: Instant,
-    ) -> Result<AddResult, Error> {
-        let chain = self.chain(network);
+    ) -> Result<(AddResult, Duration), Error> {
+        let (chain, begun) = (self.chain(network), Instant::now());
         let result = chain.add(&saved.attachment, deadline).await;
+        let plugins = begun.elapsed();
         let result = result.map_err(|source| failed(network, source))?;
         saved.result = Some(result.as_version(network.version()));
         self.save(saved).await?;
-        Ok(result)
+        Ok((result, plugins))
     }
 
     async fn check(&self, id: &AttachmentId) -> Result<(), Error> {

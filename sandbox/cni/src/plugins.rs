@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use crate::attachment::Attachment;
 use crate::error::{Failure, PluginError, chain, excerpt};
 use crate::exec::{self, Command};
+use crate::runs::{self, Runs};
 use crate::stats::Counters;
 use crate::version::{SpecVersion, Spoken};
 
@@ -24,6 +25,7 @@ mod answer;
 pub(crate) struct Plugins {
     dirs: Vec<PathBuf>,
     query_limit: Duration,
+    runs: Runs,
     counters: Counters,
     /// By file, so that a program that was replaced is asked again.
     spoken: Mutex<HashMap<PathBuf, (FileIdentity, Spoken)>>,
@@ -47,10 +49,11 @@ pub(crate) struct Call<'a> {
 }
 
 impl Plugins {
-    pub(crate) fn new(dirs: Vec<PathBuf>, query_limit: Duration) -> Self {
+    pub(crate) fn new(dirs: Vec<PathBuf>, query_limit: Duration, runs: Runs) -> Self {
         Self {
             dirs,
             query_limit,
+            runs,
             counters: Counters::default(),
             spoken: Mutex::default(),
         }
@@ -95,7 +98,12 @@ impl Plugins {
     async fn answer(&self, call: &Call<'_>) -> Result<Option<Value>, Failure> {
         let program = self.find(call.plugin)?;
         let request = Value::Object(call.request.clone()).to_string();
-        let environment = self.environment(call.command, call.attachment);
+        let mut environment = self.environment(call.command, call.attachment);
+        let run = self.runs.begin();
+        environment.extend(
+            run.iter()
+                .map(|run| (runs::VARIABLE, run.name.clone().into())),
+        );
         let ended = exec::run(&program, &environment, request.as_bytes(), call.limit).await?;
         if !ended.stderr.is_empty() {
             let text = excerpt(&ended.stderr);

@@ -20,6 +20,8 @@ pub(crate) struct Turns {
     running: Arc<Semaphore>,
     /// How many of these run for an ADD.
     adding: Arc<Semaphore>,
+    /// How many undo what nobody waits for.
+    cleaning: Arc<Semaphore>,
     collecting: Arc<RwLock<()>>,
     containers: Arc<Containers>,
 }
@@ -36,23 +38,24 @@ pub(crate) struct Turn {
     containers: Arc<Containers>,
 }
 
-/// The right to run plugins for any container, while nobody else has a turn.
+/// The right to run plugins, one at a time, while nobody else has a turn.
 #[derive(Debug)]
 pub(crate) struct Alone {
     _collecting: OwnedRwLockWriteGuard<()>,
-    running: Arc<Semaphore>,
 }
 
 const OPEN: &str = "the semaphore is never closed";
 
 impl Turns {
-    /// At most `most` plugins at once, of which ADD leaves a quarter and at least one to others.
+    /// At most `most` plugins at once, of which ADD leaves a quarter and at least one to others. Of
+    /// these, what nobody waits for leaves half to those that somebody does, as far as it can be halved.
     pub(crate) fn new(most: usize) -> Self {
         let kept = (most / 4).max(1);
         let adding = most.saturating_sub(kept).max(1);
         Self {
             running: Arc::new(Semaphore::new(most.max(2))),
             adding: Arc::new(Semaphore::new(adding)),
+            cleaning: Arc::new(Semaphore::new((kept / 2).max(1))),
             collecting: Arc::default(),
             containers: Arc::default(),
         }
@@ -73,6 +76,14 @@ impl Turns {
     pub(crate) async fn other(&self, container_id: &str) -> Turn {
         let mut turn = self.begin(container_id).await;
         turn._permits.push(acquire(&self.running).await);
+        turn
+    }
+
+    /// A turn to undo what nobody waits for. However many of these hang, others get theirs.
+    pub(crate) async fn cleaning(&self, container_id: &str) -> Turn {
+        let permit = acquire(&self.cleaning).await;
+        let mut turn = self.other(container_id).await;
+        turn._permits.push(permit);
         turn
     }
 
@@ -98,20 +109,12 @@ impl Turns {
         let collecting = timeout(limit, self.collecting.clone().write_owned());
         Some(Alone {
             _collecting: collecting.await.ok()?,
-            running: self.running.clone(),
         })
     }
 
     /// How many more plugins could run now.
     pub(crate) fn free(&self) -> usize {
         self.running.available_permits()
-    }
-}
-
-impl Alone {
-    /// The right to run one plugin.
-    pub(crate) async fn permit(&self) -> OwnedSemaphorePermit {
-        acquire(&self.running).await
     }
 }
 
@@ -162,6 +165,21 @@ mod tests {
         assert!(!waits(turns.other("a")).await);
         assert!(turns.containers.lock().is_empty());
         assert_eq!(turns.free(), 8);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_keeps_nobody_waiting() {
+        let turns = Turns::new(8);
+        let cleaning = turns.cleaning("a").await;
+        assert!(waits(turns.cleaning("b")).await);
+        assert!(!waits(turns.other("b")).await);
+        let mut adds = Vec::new();
+        for id in ["c", "d", "e", "f", "g", "h"] {
+            adds.push(turns.add(id, SHORT).await.unwrap());
+        }
+        assert!(!waits(turns.other("b")).await);
+        drop(cleaning);
+        assert!(!waits(turns.cleaning("b")).await);
     }
 
     #[tokio::test]

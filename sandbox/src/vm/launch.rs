@@ -54,6 +54,8 @@ pub(super) struct Launched {
     pub(super) size: Size,
     /// Its interfaces, for people.
     pub(super) network: String,
+    /// How long it took to wire them up; unknown of one that was adopted.
+    pub(super) network_setup: Option<Duration>,
     pub(super) uid: u32,
     pub(super) supervisor: Supervisor,
     pub(super) control: Arc<Control>,
@@ -127,6 +129,7 @@ impl Prepared<'_> {
             overhead: planned.spec.overhead,
             size: planned.size,
             network: network.summary(),
+            network_setup: Some(network.took()),
             uid,
             supervisor,
             control,
@@ -155,7 +158,6 @@ impl Prepared<'_> {
             let doing = "make a machine for a pod without a network namespace";
             return Err(Error::new(Kind::Unsupported, doing));
         };
-        let since = Instant::now();
         let mover = Mover::choose(self.config.vhost_net)?;
         let network = Network::connect(path, self.planned.size.vcpus, mover).await?;
         tracing::info!(
@@ -163,7 +165,7 @@ impl Prepared<'_> {
             network = network.summary(),
             vhost_net = *network.mover() == Mover::Kernel,
             queue_pairs = network.pairs(),
-            took = ?since.elapsed(),
+            took = ?network.took(),
             "pod's network wired up"
         );
         Ok(network)

@@ -9,6 +9,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use netlink::Socket;
 use vmm_api::NetSpec;
@@ -34,6 +35,8 @@ pub(super) struct Network {
     /// Queue pairs of each interface.
     pairs: usize,
     mover: Mover,
+    /// How long it took to wire up.
+    took: Duration,
 }
 
 /// Most queue pairs of an interface, however many CPUs the guest has to serve them.
@@ -64,7 +67,8 @@ impl Network {
     /// it is left.
     pub(super) async fn connect(path: &Path, vcpus: u32, mover: Mover) -> Result<Self> {
         let namespace = path.to_owned();
-        within(path, move || {
+        let since = Instant::now();
+        let connected = within(path, move || {
             let pairs = vcpus.clamp(1, MAX_PAIRS) as usize;
             let mut socket = open()?;
             let scan = Scan::take(&mut socket)?;
@@ -75,9 +79,19 @@ impl Network {
                 wires,
                 pairs,
                 mover,
+                took: Duration::ZERO,
             })
+        });
+        let connected = connected.await?;
+        Ok(Self {
+            took: since.elapsed(),
+            ..connected
         })
-        .await
+    }
+
+    /// How long it took to wire up.
+    pub(super) fn took(&self) -> Duration {
+        self.took
     }
 
     /// Who moves its frames.

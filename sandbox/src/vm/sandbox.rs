@@ -282,6 +282,10 @@ impl Sandbox for VmSandbox {
         Saved::of(&self.shared.launched).write(self.id())
     }
 
+    fn network_setup(&self) -> Option<Duration> {
+        self.shared.launched.network_setup
+    }
+
     async fn explain(&self) -> Vec<(String, String)> {
         self.shared.facts().await
     }

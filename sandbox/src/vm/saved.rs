@@ -91,6 +91,7 @@ impl Saved {
             overhead: self.overhead,
             size: self.size,
             network: self.network,
+            network_setup: None,
             uid: self.uid,
             supervisor,
             control,

@@ -1,4 +1,4 @@
-//! An image for the checks, made of the node's own busybox and socat: a directory, and the same as EROFS.
+//! An image for the checks, made of the node's own busybox, iproute2 and socat: a directory, and the same as EROFS.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -46,27 +46,32 @@ pub fn erofs(dir: &Path) -> ImageFiles {
 }
 
 fn make_tree(tree: &Path) {
-    for dir in ["bin", "etc", "proc", "sys", "dev", "tmp", "root"] {
+    for dir in ["bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "root"] {
         fs::create_dir_all(tree.join(dir)).unwrap();
     }
     fs::write(tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
     fs::write(tree.join("etc/group"), "root:x:0:\n").unwrap();
     let busybox = fs::canonicalize("/bin/busybox").expect("busybox is installed");
-    let socat = fs::canonicalize("/bin/socat").expect("socat is installed");
-    for program in [&busybox, &socat] {
-        let name = program.file_name().unwrap();
-        fs::copy(program, tree.join("bin").join(name)).unwrap();
-        for library in libraries(program) {
-            let place = tree.join(library.strip_prefix("/").unwrap());
-            fs::create_dir_all(place.parent().unwrap()).unwrap();
-            fs::copy(&library, place).unwrap();
-        }
-    }
+    copy(&busybox, &tree.join("bin/busybox"), tree);
+    // Busybox's own does not tell all of a route.
+    copy(Path::new("/bin/ip"), &tree.join("sbin/ip"), tree);
+    // Busybox's own does not speak vsock.
+    copy(Path::new("/bin/socat"), &tree.join("bin/socat"), tree);
     let listed = Command::new(&busybox).arg("--list").output().unwrap();
     for applet in String::from_utf8(listed.stdout).unwrap().lines() {
         if applet != "busybox" {
             symlink("busybox", tree.join("bin").join(applet)).unwrap();
         }
+    }
+}
+
+/// With its libraries, which are found by their paths.
+fn copy(program: &Path, place: &Path, tree: &Path) {
+    fs::copy(program, place).unwrap();
+    for library in libraries(program) {
+        let place = tree.join(library.strip_prefix("/").unwrap());
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(&library, place).unwrap();
     }
 }
 

@@ -82,6 +82,45 @@ impl Drop for Cpus {
     }
 }
 
+/// What tells all of a network, with words that are to be in it: a pod's way out over a gateway that is in
+/// no network of its own, as Calico makes it, metrics and MTUs of routes, other tables.
+const TOLD: [(&str, &[&str]); 7] = [
+    (
+        "ip route",
+        &[
+            "default via 10.111.0.1 dev eth0",
+            "169.254.1.1 dev net1 scope link",
+            "10.200.0.0/16 via 169.254.1.1 dev net1 metric 77 mtu 1300 advmss 1200",
+            "10.202.0.0/16 via 169.254.2.2 dev net1 src 10.112.0.2 onlink",
+            "10.203.0.0/16 dev net1 proto static scope link",
+        ],
+    ),
+    (
+        "ip -6 route",
+        &[
+            "default via fd11::1 dev eth0",
+            "fd13::/64 via fe80::1 dev net1 metric 55 mtu 1290",
+        ],
+    ),
+    (
+        "ip route show table 100",
+        &["10.201.0.0/16 via 10.111.0.1 dev eth0"],
+    ),
+    (
+        "ip -6 route show table 200",
+        &["fd12::/64 via fd11::1 dev eth0"],
+    ),
+    ("ip rule", &["from 10.111.0.2 lookup 100"]),
+    ("ip -6 rule", &["from all to fd12::/64 lookup 200"]),
+    (
+        "ip neigh show nud permanent",
+        &[
+            "169.254.1.1 dev net1 lladdr ee:ee:ee:ee:ee:ee PERMANENT",
+            "fe80::1 dev net1 lladdr ee:ee:ee:ee:ee:ee PERMANENT",
+        ],
+    ),
+];
+
 /// A network namespace with two interfaces, as plugins would make it. Gone when dropped.
 struct Lan {
     name: String,
@@ -105,14 +144,18 @@ impl Lan {
              ip -n NS addr add fd11::2/64 dev eth0 nodad; \
              ip -n NS addr add 10.112.0.2/32 dev net1; \
              ip -n NS route add 169.254.1.1 dev net1 scope link; \
-             ip -n NS route add 10.200.0.0/16 via 169.254.1.1 dev net1 metric 77 mtu 1300; \
+             ip -n NS route add 10.200.0.0/16 via 169.254.1.1 dev net1 metric 77 mtu 1300 advmss 1200; \
+             ip -n NS route add 10.202.0.0/16 via 169.254.2.2 dev net1 onlink src 10.112.0.2; \
+             ip -n NS route add 10.203.0.0/16 dev net1 scope link proto static; \
+             ip -n NS -6 route add fd13::/64 via fe80::1 dev net1 metric 55 mtu 1290; \
              ip -n NS route add default via 10.111.0.1; \
              ip -n NS -6 route add default via fd11::1; \
              ip -n NS route add 10.201.0.0/16 via 10.111.0.1 table 100; \
              ip -n NS rule add from 10.111.0.2 lookup 100 priority 500; \
              ip -n NS -6 route add fd12::/64 via fd11::1 table 200; \
              ip -n NS -6 rule add to fd12::/64 lookup 200; \
-             ip -n NS neigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev net1 nud permanent";
+             ip -n NS neigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev net1 nud permanent; \
+             ip -n NS neigh add fe80::1 lladdr ee:ee:ee:ee:ee:ee dev net1 nud permanent";
         shell(&format!("set -e; {}", setup.replace("NS", &lan.name)));
         lan
     }
@@ -187,6 +230,35 @@ fn serve(host: &str) -> (u16, JoinHandle<bool>) {
     (port, served)
 }
 
+/// What `command` said in the guest, sorted: the kernel promises no order.
+fn said<'a>(log: &'a str, command: &str) -> Vec<&'a str> {
+    let lines = log.lines().filter_map(|line| line.split_once(" stdout F "));
+    let begin = format!("begin {command}");
+    let after = lines
+        .map(|(_, line)| line)
+        .skip_while(|line| *line != begin);
+    sorted(after.skip(1).take_while(|line| *line != "end"))
+}
+
+fn sorted<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut lines: Vec<_> = lines.map(str::trim_end).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// That the guest's kernel tells of its network what that of the node tells of the pod's namespace.
+#[track_caller]
+fn is_the_same(lan: &Lan, log: &str) {
+    for (command, expected) in TOLD {
+        let (on_node, in_guest) = (lan.says(command), said(log, command));
+        assert_eq!(in_guest, sorted(on_node.lines()), "{command}");
+        for line in expected {
+            let told = in_guest.iter().any(|told| told.contains(line));
+            assert!(told, "{command}: {line:?} is not in {in_guest:#?}");
+        }
+    }
+}
+
 /// What whoever listens in the pod gives.
 fn fetch() -> Vec<u8> {
     let begin = Instant::now();
@@ -246,9 +318,11 @@ pub async fn carries(node: Arc<Node>, case: Case) {
     assert!(network.ends_with(case.told), "{network}");
     let [(v4, served4), (v6, served6)] = HOST.map(serve);
     let [host4, host6] = HOST;
+    let tell =
+        TOLD.map(|(command, _)| format!("echo begin {command}; /sbin/{command}; echo end; "));
+    let tell = tell.concat();
     let script = format!(
-        "set -e; uname -r; ls /sys/class/net/eth0/queues; ip addr; ip route; ip -6 route; ip neigh; \
-         ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 200; \
+        "set -e; uname -r; ls /sys/class/net/eth0/queues; ip addr; {tell}\
          ping -c 1 -W 20 {host4}; ping -6 -c 1 -W 20 {host6}; \
          nc {host4} {v4} </dev/null >/root/a; nc {host4} {v4} </root/a >/dev/null; \
          nc {host6} {v6} </dev/null >/root/b; nc {host6} {v6} </root/b >/dev/null; \
@@ -268,18 +342,11 @@ pub async fn carries(node: Arc<Node>, case: Case) {
         &kernel,
         "inet 10.111.0.2/24 brd 10.111.0.255",
         "inet6 fd11::2/64",
-        "default via 10.111.0.1 dev eth0",
-        "default via fd11::1 dev eth0",
         "inet 10.112.0.2/32",
-        "10.200.0.0/16 via 169.254.1.1 dev net1",
-        "169.254.1.1 dev net1 lladdr ee:ee:ee:ee:ee:ee",
-        "10.201.0.0/16 via 10.111.0.1 dev eth0",
-        "from 10.111.0.2 lookup 100",
-        "fd12::/64 via fd11::1 dev eth0",
-        "from all to fd12::/64 lookup 200",
     ] {
         assert!(log.contains(line), "{line:?} is not in {log}");
     }
+    is_the_same(&lan, &log);
     let queues = log.matches(" stdout F rx-").count();
     assert_eq!(queues, case.cpus, "{log}");
     if case.vhost_net == vm::VhostNet::Required {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use e2e::runtime::{Runtime, pod_config};
 use e2e::server;
-use k8s_cri::v1::RunPodSandboxRequest;
+use k8s_cri::v1::{ListPodSandboxRequest, PodSandboxConfig, RunPodSandboxRequest};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
@@ -27,8 +27,12 @@ fn chain(bridge: &Bridge) -> [Value; 2] {
 
 /// What a pod gets instead of running.
 async fn refused(runtime: &mut Runtime) -> Result<Status> {
+    refused_as(runtime, pod_config("refused")).await
+}
+
+async fn refused_as(runtime: &mut Runtime, config: PodSandboxConfig) -> Result<Status> {
     let request = RunPodSandboxRequest {
-        config: Some(pod_config("refused")),
+        config: Some(config),
         runtime_handler: "namespaced".into(),
     };
     let answer = runtime.runtime.run_pod_sandbox(request).await;
@@ -103,6 +107,36 @@ async fn a_plugin_that_needs_long_is_waited_for_and_one_that_hangs_is_killed() -
 }
 
 #[tokio::test]
+async fn a_pod_that_failed_after_it_was_connected_is_undone_as_soon_as_plugins_can() -> Result<()> {
+    let mut runtime = Runtime::connect(PATIENCE).await?;
+    let bridge = Bridge::to_be("e2e1");
+    let stuck = "/run/e2e-stuck";
+    let _plugin = Plugin::doing(PLUGIN, "true", &format!("[ ! -e {stuck} ]"))?;
+    let conflist = Conflist::install(&mut runtime, NETWORK, &chain(&bridge)).await?;
+    let before = Traces::take(NETWORK)?;
+    std::fs::write(stuck, "")?;
+    let mut config = pod_config("abandoned");
+    let linux = config.linux.as_mut().context("linux")?;
+    // Nobody knows before the pod's network is there.
+    let sysctl = "e2e_knows_better";
+    linux
+        .sysctls
+        .insert(format!("net.ipv4.{sysctl}"), "1".into());
+    let status = refused_as(&mut runtime, config).await?;
+    ensure!(status.message().contains(sysctl), "{status:?}");
+
+    let abandoned = Traces::take(NETWORK)?;
+    assert_eq!(abandoned.namespaces, before.namespaces);
+    assert_eq!(abandoned.records.len(), before.records.len() + 1);
+    let request = ListPodSandboxRequest::default();
+    let pods = runtime.runtime.list_pod_sandbox(request).await?;
+    assert_eq!(pods.into_inner().items, [], "nobody is to remove it");
+    std::fs::remove_file(stuck)?;
+    before.are_all(NETWORK).await?;
+    conflist.remove(&mut runtime).await
+}
+
+#[tokio::test]
 async fn a_pool_without_addresses_is_told_and_serves_again_when_one_comes_back() -> Result<()> {
     let mut runtime = Runtime::connect(PATIENCE).await?;
     let bridge = Bridge::to_be("e2e1");
@@ -142,7 +176,9 @@ async fn what_a_server_was_killed_in_the_midst_of_is_undone_by_the_next() -> Res
     let mut runtime = Runtime::connect(PATIENCE).await?;
     let bridge = Bridge::to_be("e2e1");
     let reached = "/run/e2e-reached";
-    let plugin = Plugin::passing_on(PLUGIN, &format!("touch {reached}; sleep 20"))?;
+    // With a child, as `bridge` has `host-local`, that would have given out an address too late.
+    let hang = "sleep 98766 & sleep 98766";
+    let plugin = Plugin::passing_on(PLUGIN, &format!("touch {reached}; {hang}"))?;
     let conflist = Conflist::install(&mut runtime, NETWORK, &chain(&bridge)).await?;
     let before = Traces::take(NETWORK)?;
     let mut client = runtime.clone();
@@ -160,6 +196,11 @@ async fn what_a_server_was_killed_in_the_midst_of_is_undone_by_the_next() -> Res
     drop(conflist);
     server::start()?;
     let mut runtime = Runtime::connect(PATIENCE).await?;
+    let outlived = output("pgrep -f sleep.98766");
+    ensure!(
+        outlived.is_err(),
+        "what the server left is killed: {outlived:?}"
+    );
     before.are_all(NETWORK).await?;
     drop(plugin);
     told(&mut runtime, "network node ").await

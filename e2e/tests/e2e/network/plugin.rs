@@ -28,12 +28,18 @@ impl Plugin {
     /// A plugin that comes after another one and does `add` before it passes that one's result on.
     /// Undoing succeeds.
     pub(super) fn passing_on(name: &str, add: &str) -> Result<Self> {
+        Self::doing(name, add, "true")
+    }
+
+    /// The same, and it does `del` to undo.
+    pub(super) fn doing(name: &str, add: &str, del: &str) -> Result<Self> {
         let script = format!(
             r#"#!/bin/sh
 conf=$(cat)
 case $CNI_COMMAND in
 VERSION) echo '{{"cniVersion": "1.0.0", "supportedVersions": ["0.4.0", "1.0.0"]}}' ;;
 ADD) {add}; echo "$conf" | jq -c .prevResult ;;
+DEL) {del} ;;
 esac
 "#
         );

@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What is there at one time.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Traces {
-    namespaces: BTreeSet<String>,
-    records: BTreeSet<String>,
+    pub(super) namespaces: BTreeSet<String>,
+    pub(super) records: BTreeSet<String>,
     /// Given out by `host-local` in the network of the test.
     addresses: BTreeSet<String>,
     links: usize,

@@ -124,20 +124,16 @@ impl Inner {
     /// Tries again until it is undone, whoever does it.
     pub(super) fn undo_later(&self, saved: SavedAttachment) {
         let this = self.this.clone();
+        // Not what was to be recorded: that it couldn't be may be why it is to be undone.
+        let recorded = self.cache.get(&saved.network, &saved.attachment.id);
+        let recorded = recorded.unwrap_or_else(|_| Some(saved.clone()));
         tokio::spawn(async move {
-            let id = &saved.attachment.id;
             let mut pause = RETRY.0;
             loop {
                 sleep(pause).await;
                 pause = (pause * 2).min(RETRY.1);
                 let Some(inner) = this.upgrade() else { return };
-                let _turn = inner.turns.other(id.container_id()).await;
-                // Undone meanwhile, or made anew with success.
-                let recorded = inner.cache.of(id).unwrap_or_default();
-                if !recorded.contains(&saved) {
-                    return;
-                }
-                match inner.undo(&saved).await {
+                match inner.undo_again(&saved, &recorded).await {
                     Ok(()) => return,
                     Err(error) => {
                         warn_failed(&saved, &error, "attachment could still not be undone")
@@ -145,6 +141,21 @@ impl Inner {
                 }
             }
         });
+    }
+
+    /// Nothing to do where it was undone meanwhile, or made anew with success.
+    pub(super) async fn undo_again(
+        &self,
+        saved: &SavedAttachment,
+        recorded: &Option<SavedAttachment>,
+    ) -> Result<(), Error> {
+        let id = &saved.attachment.id;
+        let _turn = self.turns.cleaning(id.container_id()).await;
+        let now = self.cache.get(&saved.network, id)?;
+        match now.is_some() && now == *recorded {
+            true => self.undo(saved).await,
+            false => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What plugins are told for an attachment, in which order.
 
+use std::time::Duration;
+
 use cni::Error;
 use serde_json::json;
 
@@ -11,8 +13,12 @@ const VERSIONS: &[&str] = &["0.4.0", "1.0.0"];
 async fn plugins_run_in_order_and_backwards_with_the_result() {
     let fake = Fake::new(&["one", "two"], VERSIONS);
     let cni = fake.open().await;
-    let result = cni.add(attachment("c1")).await.unwrap();
-    let ips: Vec<String> = result.ips_of("eth0").map(|ip| ip.to_string()).collect();
+    let added = cni.add(attachment("c1")).await.unwrap();
+    let ips: Vec<String> = added
+        .result
+        .ips_of("eth0")
+        .map(|ip| ip.to_string())
+        .collect();
     assert_eq!(ips, ["10.0.0.2"]);
     assert_eq!(fake.request("two", "ADD")["prevResult"]["by"], "one");
     assert_eq!(fake.request("one", "ADD").get("prevResult"), None);
@@ -75,6 +81,16 @@ async fn an_attachment_is_recorded_in_libcnis_format() {
     assert_eq!(record["result"]["ips"][0]["address"], "10.0.0.2/24");
     assert_eq!(record["result"]["cniVersion"], "1.0.0");
     assert_eq!(cni.attachments().unwrap()[0].attachment.id, id("c1"));
+}
+
+#[tokio::test]
+async fn time_of_plugins_is_told_from_our_own() {
+    let fake = Fake::new(&["one"], VERSIONS);
+    let cni = fake.open().await;
+    fake.behave("one", "ADD", "sleep 1");
+    let added = cni.add(attachment("c1")).await.unwrap();
+    assert!(added.plugins >= Duration::from_secs(1), "{added:?}");
+    assert!(added.took >= added.waited + added.plugins, "{added:?}");
 }
 
 #[tokio::test]

@@ -16,7 +16,9 @@ pub(crate) const NETNS: &str = "/proc/self/ns/net";
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) struct Fake {
-    dir: tempfile::TempDir,
+    place: PathBuf,
+    /// Gone with this; of another process in which it is used, too.
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Fake {
@@ -33,14 +35,22 @@ impl Fake {
     /// A node with neither plugins nor a network.
     pub(crate) fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let fake = Self { dir };
+        let fake = Self {
+            place: dir.path().to_owned(),
+            _dir: Some(dir),
+        };
         fs::create_dir(fake.path("bin")).unwrap();
         fs::create_dir(fake.path("net.d")).unwrap();
         fake
     }
 
+    /// The one that another process has made.
+    pub(crate) fn of_another_process(place: PathBuf) -> Self {
+        Self { place, _dir: None }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.place.join(name)
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -73,7 +83,7 @@ impl Fake {
 
     /// A plugin that notes its calls. What `behave` sets for it and a command is done before success.
     pub(crate) fn install(&self, plugin: &str, versions: &[&str]) {
-        let place = self.dir.path().display();
+        let place = self.place.display();
         let versions = json!({"cniVersion": "1.1.0", "supportedVersions": versions});
         let script = format!(
             r#"#!/bin/sh
@@ -148,6 +158,22 @@ fi
                 )
             })
             .collect()
+    }
+
+    /// Whether the process lives whose id is in this file.
+    pub(crate) fn lives(&self, file: &str) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid(file)));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    pub(crate) fn kill(&self, file: &str) {
+        let pid = rustix::process::Pid::from_raw(self.pid(file)).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+
+    fn pid(&self, file: &str) -> i32 {
+        let text = fs::read_to_string(self.path(file)).unwrap();
+        text.trim().parse().unwrap()
     }
 
     /// Waits for something that comes about by itself.
