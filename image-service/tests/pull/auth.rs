@@ -82,7 +82,7 @@ async fn a_refusal_names_the_registry_and_what_it_says() {
 
 #[tokio::test]
 async fn what_is_here_is_not_given_to_who_may_not_have_it() {
-    let (node, registry, name) = guarded(&TestImage::small("a")).await;
+    let (node, _registry, name) = guarded(&TestImage::small("a")).await;
     let images = node.open().await;
     pull_with_password(&images, &name).await;
     for auth in [None, Some(password("user", "wrong"))] {
