@@ -36,29 +36,29 @@ pub(crate) struct Node {
     /// Where its metrics are.
     pub(crate) metrics: SocketAddr,
     directory: tempfile::TempDir,
-    network: Connected,
+    network: ConnectedBy,
     server: Option<Running>,
     registry: Registry,
 }
 
 /// Who connects the pods of a node.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Connected {
-    ByNobody,
+pub(crate) enum ConnectedBy {
+    Nobody,
     /// Plugins in `bin`, in a network of `net.d`.
-    ByPlugins,
+    Plugins,
     /// The same, and the network is made from the file `template`.
-    ByTemplate,
+    Template,
 }
 
 impl Node {
     /// A node with an image and no pods.
     pub(crate) async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), Connected::ByNobody).await
+        Self::start_in(tempfile::tempdir().unwrap(), ConnectedBy::Nobody).await
     }
 
     /// The same, with what is in a directory already.
-    pub(crate) async fn start_in(directory: tempfile::TempDir, network: Connected) -> Self {
+    pub(crate) async fn start_in(directory: tempfile::TempDir, network: ConnectedBy) -> Self {
         let world = World::default();
         let registry = Registry::start();
         let metrics = free_address();
@@ -322,13 +322,13 @@ async fn parts(config: Config, world: World) -> Parts {
     }
 }
 
-fn config(directory: &Path, metrics: SocketAddr, network: Connected) -> Config {
+fn config(directory: &Path, metrics: SocketAddr, network: ConnectedBy) -> Config {
     let at = |name: &str| directory.join(name).display().to_string();
     std::fs::create_dir_all(at("state")).unwrap();
     let (mode, template) = match network {
-        Connected::ByNobody => ("loopback", String::new()),
-        Connected::ByPlugins => ("cni", String::new()),
-        Connected::ByTemplate => ("cni", at("template")),
+        ConnectedBy::Nobody => ("loopback", String::new()),
+        ConnectedBy::Plugins => ("cni", String::new()),
+        ConnectedBy::Template => ("cni", at("template")),
     };
     let text = format!(
         "socket = {:?}\nstate_dir = {:?}\nruntime_dir = {:?}\nadopt_timeout_s = 2\nstop_timeout_s = 2\n\

@@ -7,7 +7,7 @@ use cri_api::v1::*;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::node::{Connected, Node};
+use crate::node::{ConnectedBy, Node};
 
 /// Far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ const TEMPLATE: &str = r#"{"cniVersion": "1.0.0", "name": "podnet", "plugins": [
   "routes": [{{range $i, $route := .Routes}}{{if $i}}, {{end}}{"dst": "{{$route}}"}{{end}}]}]}"#;
 
 /// A node whose plugin only tells its version.
-async fn node(connected: Connected) -> Node {
+async fn node(connected: ConnectedBy) -> Node {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir(directory.path().join("bin")).unwrap();
     let plugin = directory.path().join("bin/quiet");
@@ -70,7 +70,7 @@ async fn becomes_ready(node: &mut Node) -> RuntimeCondition {
 
 #[tokio::test]
 async fn the_pod_cidr_becomes_the_network_of_the_node() {
-    let mut node = node(Connected::ByTemplate).await;
+    let mut node = node(ConnectedBy::Template).await;
     let before = network_condition(&mut node).await;
     assert!(!before.status, "{before:?}");
     assert_eq!(before.reason, "NetworkPluginNotReady");
@@ -99,7 +99,7 @@ async fn the_pod_cidr_becomes_the_network_of_the_node() {
 
 #[tokio::test]
 async fn what_is_no_pod_cidr_is_refused_and_writes_nothing() {
-    let mut node = node(Connected::ByTemplate).await;
+    let mut node = node(ConnectedBy::Template).await;
     for (told, named) in [
         ("10.1.0.0", "10.1.0.0"),
         ("10.1.0.0/33", "10.1.0.0/33"),
@@ -122,7 +122,7 @@ async fn what_is_no_pod_cidr_is_refused_and_writes_nothing() {
 
 #[tokio::test]
 async fn a_template_that_makes_no_network_is_named_and_writes_nothing() {
-    let mut node = node(Connected::ByTemplate).await;
+    let mut node = node(ConnectedBy::Template).await;
     let template = node.path("template");
     for (text, words) in [
         ("{\"name\": \n{{.Nodes}}}", "line 2"),
@@ -144,9 +144,9 @@ async fn a_template_that_makes_no_network_is_named_and_writes_nothing() {
 #[tokio::test]
 async fn without_a_template_or_a_cidr_something_else_brings_the_network() {
     for (connected, told) in [
-        (Connected::ByPlugins, "10.1.0.0/24"),
-        (Connected::ByTemplate, ""),
-        (Connected::ByNobody, "10.1.0.0/24"),
+        (ConnectedBy::Plugins, "10.1.0.0/24"),
+        (ConnectedBy::Template, ""),
+        (ConnectedBy::Nobody, "10.1.0.0/24"),
     ] {
         let mut node = node(connected).await;
         tell(&mut node, told).await.unwrap();
@@ -158,7 +158,7 @@ async fn without_a_template_or_a_cidr_something_else_brings_the_network() {
 
 #[tokio::test]
 async fn a_network_that_something_else_brought_is_left_alone() {
-    let mut node = node(Connected::ByTemplate).await;
+    let mut node = node(ConnectedBy::Template).await;
     let other = r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "quiet"}]}"#;
     std::fs::create_dir_all(node.path("net.d")).unwrap();
     std::fs::write(node.path("net.d/50-other.conflist"), other).unwrap();
