@@ -146,7 +146,8 @@ async fn steps(
     server.pods.insert(pod.clone());
     events::pod(server, &pod);
     watch::pod(server, &pod, &sandbox);
-    info!(pod_id = %id, ?network, ?network_own, sandbox = ?own, ?wiring, "sandbox is ready");
+    let wiring = wiring.map(tracing::field::debug);
+    info!(pod_id = %id, ?network, ?network_own, sandbox = ?own, wiring, "sandbox is ready");
     Ok(id)
 }
 

@@ -11,7 +11,7 @@ use e2e::spdy::{Connection, Frame};
 use super::PATIENCE;
 
 /// Output in MiB if [`AMOUNT`] does not say: enough to be seen if it were kept.
-const MIB: u64 = 64;
+const MIB: u64 = 32;
 const AMOUNT: &str = "BULKHEAD_E2E_MIB";
 
 /// What buffers on the way may take beside what an idle process needs.

@@ -25,7 +25,7 @@ use self::config::Offer;
 pub use self::config::{Interface, UdpSegments};
 use self::pair::Pair;
 use self::receive::{Received, Receiver};
-use self::send::{Outcome, send};
+use self::send::{Outcome, PAUSES, next_frame, send};
 pub use self::tap::{Tap, TapError};
 pub use self::vhost_net::{Vhost, VhostError, VhostNet};
 use super::service::{Service, Stop, while_active};
@@ -130,12 +130,10 @@ impl Net {
         let memory = active.activation.memory.memory();
         let mut service = Service::of(&mut active.activation, 2 * pair + 1, &memory);
         service.queue.disable_notifications(&memory)?;
-        let mut progress = Progress::More;
-        let mut any = false;
+        let mut pauses = PAUSES;
         for _ in 0..FRAMES {
-            let Some(chain) = service.next()? else {
-                progress = Progress::Idle;
-                break;
+            let Some(chain) = next_frame(&mut service, &mut pauses)? else {
+                return Ok(Progress::Idle);
             };
             match send(&chain, &memory, self.pairs[pair].fd()) {
                 Outcome::Sent(bytes) => {
@@ -145,12 +143,9 @@ impl Net {
                 Outcome::Dropped => self.counts.tx_dropped += 1,
             }
             service.queue.complete(&memory, chain, 0)?;
-            any = true;
         }
-        if any {
-            service.signal()?;
-        }
-        Ok(progress)
+        service.signal()?;
+        Ok(Progress::More)
     }
 
     /// Does what the driver asks for.

@@ -215,6 +215,9 @@ impl Queue {
     /// Whether the driver wants to be told of what was completed since this was asked last.
     pub fn needs_interrupt(&mut self, memory: &GuestMemoryMmap) -> Result<bool, QueueFault> {
         let completed = std::mem::take(&mut self.completed);
+        if completed == Wrapping(0) {
+            return Ok(false);
+        }
         // The driver's wish is read after it can see the index, or both sides may miss each other.
         fence(Ordering::SeqCst);
         if !self.ring.event_idx_enabled() {

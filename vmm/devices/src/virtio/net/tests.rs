@@ -205,6 +205,16 @@ fn a_frame_of_the_guests_goes_out_with_its_header() {
 }
 
 #[test]
+fn a_driver_that_sent_nothing_is_told_of_nothing() {
+    let mut fixture = Fixture::with(0);
+    fixture.direct.run(TX);
+    assert!(fixture.direct.interrupt.said().queues.is_empty());
+    fixture.direct.rings[TX].add(&[&on_wire(&frame(60))], &[]);
+    fixture.direct.run(TX);
+    assert_eq!(fixture.direct.interrupt.said().queues, [1]);
+}
+
+#[test]
 fn frames_of_impossible_length_are_dropped() {
     let mut fixture = Fixture::new();
     let long = vec![0; 12 + 65551];
