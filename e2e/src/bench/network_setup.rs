@@ -25,9 +25,9 @@ pub(super) async fn measure(setup: &Setup) -> Result<()> {
     for round in 1..=setup.samples {
         progress(format!("network-setup: round {round} of {}", setup.samples))?;
         for side in &sides {
-            let before = Steps::read(&side.name)?;
+            let before = Steps::read(side.handler)?;
             run(side).await?;
-            let took = Steps::read(&side.name)?.since(&before);
+            let took = Steps::read(side.handler)?.since(&before);
             tell_time(&side.name, "network, ours", took.own + took.wiring)?;
             tell_time(&side.name, "of it: namespace and records", took.own)?;
             tell_time(&side.name, "of it: wiring of the machine", took.wiring)?;

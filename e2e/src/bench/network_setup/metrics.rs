@@ -29,17 +29,19 @@ impl Steps {
     }
 
     fn of(handler: &str, text: &str) -> Result<Self> {
-        // A step that never was is not there.
-        let sum = |step: &str| -> Result<Duration> {
+        let sum = |step: &str| -> Result<Option<Duration>> {
             let begin = format!("{METRIC}{{handler=\"{handler}\",step=\"{step}\"}} ");
-            let mut values = text.lines().filter_map(|line| line.strip_prefix(&begin));
-            let value = values.next().unwrap_or("0").parse()?;
-            Ok(Duration::try_from_secs_f64(value)?)
+            let Some(value) = text.lines().find_map(|line| line.strip_prefix(&begin)) else {
+                return Ok(None);
+            };
+            Ok(Some(Duration::try_from_secs_f64(value.parse()?)?))
         };
+        let needed = |step| sum(step)?.with_context(|| format!("no pod of {handler} had a {step}"));
         Ok(Self {
-            network: sum("network")?,
-            own: sum("network_own")?,
-            wiring: sum("network_wiring")?,
+            network: needed("network")?,
+            own: needed("network_own")?,
+            // Only machines have it.
+            wiring: sum("network_wiring")?.unwrap_or_default(),
         })
     }
 
@@ -78,5 +80,7 @@ bulkhead_pod_start_step_duration_seconds_sum{handler=\"namespaced\",step=\"netwo
             ..steps
         };
         assert_eq!(twice.since(&steps).own, Duration::from_micros(500));
+        let error = Steps::of("bulkhead", TEXT).unwrap_err();
+        assert!(error.to_string().contains("no pod of bulkhead"), "{error}");
     }
 }
