@@ -20,7 +20,7 @@ pub type Check = fn(Arc<Node>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Se
 /// Nothing here takes longer, however slow the node.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-const CHECKS: [(&str, Check); 12] = [
+pub const CHECKS: [(&str, Check); 12] = [
     (
         "a_guest_that_panics_costs_its_own_pod_and_says_why",
         |node| Box::pin(panics(node)),
@@ -64,14 +64,6 @@ const CHECKS: [(&str, Check); 12] = [
         Box::pin(network::is_left_alone_after_a_failure(node))
     }),
 ];
-
-pub async fn check_all(
-    node: &Arc<Node>,
-    wanted: impl Fn(&str) -> bool,
-    report: impl Fn(&Outcome),
-) -> Vec<Outcome> {
-    check_each(&CHECKS, node, wanted, report).await
-}
 
 /// Runs those of `checks` that are wanted, one after the other.
 pub async fn check_each(

@@ -4,13 +4,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::conformance::{Bench, Outcome};
+use sandbox::conformance::Bench;
 use sandbox::{Adopted, Container};
 
-use super::machines::{Check, Pod, check_each, ok};
+use super::machines::{Check, Pod, ok};
 use super::node::Node;
 
-const CHECKS: [(&str, Check); 2] = [
+pub const CHECKS: [(&str, Check); 2] = [
     (
         "what_ended_before_its_agent_died_is_known_to_the_next_server",
         |node| Box::pin(leaves_records(node)),
@@ -19,14 +19,6 @@ const CHECKS: [(&str, Check); 2] = [
         Box::pin(is_stopped(node))
     }),
 ];
-
-pub async fn check_all(
-    node: &Arc<Node>,
-    wanted: impl Fn(&str) -> bool,
-    report: impl Fn(&Outcome),
-) -> Vec<Outcome> {
-    check_each(&CHECKS, node, wanted, report).await
-}
 
 async fn leaves_records(node: Arc<Node>) {
     let pod = Pod::new(&node, node.sandboxer(), "records").await;

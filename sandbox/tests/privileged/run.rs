@@ -67,10 +67,11 @@ async fn check(kind: Kind, filters: &[String]) -> ExitCode {
         Ok(()) => check_all(bench, wanted, report).await,
         Err(why) => return unavailable(&why),
     };
-    outcomes.extend(match kind {
-        Kind::Namespaced => namespaces::check_all(&node, wanted, report).await,
-        Kind::Vm => machines::check_all(&node, wanted, report).await,
-    });
+    let of_this_kind = match kind {
+        Kind::Namespaced => &namespaces::CHECKS[..],
+        Kind::Vm => &machines::CHECKS,
+    };
+    outcomes.extend(machines::check_each(of_this_kind, &node, wanted, report).await);
     if wanted(server::CHECK) {
         let outcome = server::check_killed(&node).await;
         report(&outcome);
