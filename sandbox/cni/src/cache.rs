@@ -66,7 +66,8 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Makes the directories, with the rights that libcni gives them.
+    /// Makes the directories, with the rights that libcni gives them, and removes records that an
+    /// earlier process was killed while it wrote.
     pub(crate) fn open(dir: PathBuf) -> Result<Self, Error> {
         let cache = Self { dir };
         let results = cache.results();
@@ -75,7 +76,20 @@ impl Cache {
             .mode(0o700)
             .create(&results)
             .map_err(failed("make the directory of", &results))?;
+        cache.sweep();
         Ok(cache)
+    }
+
+    /// Nobody finishes them: who was killed before the first record was there had run no plugin.
+    fn sweep(&self) {
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                let path = entry.path();
+                if let Err(error) = std::fs::remove_file(&path) {
+                    warn!(?path, %error, "unfinished record of a network attachment can't be removed");
+                }
+            }
+        }
     }
 
     fn results(&self) -> PathBuf {
@@ -97,8 +111,9 @@ impl Cache {
             // Attachments of one container come one after another, so the name is ours.
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let unfinished = self.dir.join(format!("{UNFINISHED}-{name}"));
-            write_new(&unfinished, &bytes)?;
-            std::fs::rename(&unfinished, &path)
+            let written =
+                write_new(&unfinished, &bytes).and_then(|()| std::fs::rename(&unfinished, &path));
+            written.inspect_err(|_| drop(std::fs::remove_file(&unfinished)))
         };
         write().map_err(failed("write", &path))
     }

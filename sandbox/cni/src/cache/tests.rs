@@ -44,6 +44,36 @@ fn a_record_is_libcnis_and_is_read_back() {
 }
 
 #[test]
+fn what_a_kill_left_unfinished_goes_and_records_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Cache::open(dir.path().to_path_buf()).unwrap();
+    let record = saved("c1", "eth0");
+    open().save(&record).unwrap();
+    let left = dir.path().join(format!("{UNFINISHED}-pod-net-c2-eth0"));
+    let foreign = dir.path().join("networks");
+    for file in [&left, &foreign] {
+        std::fs::write(file, "{").unwrap();
+    }
+    assert_eq!(open().all().unwrap(), [record]);
+    assert!(!left.exists());
+    assert!(foreign.exists());
+}
+
+#[test]
+fn a_record_that_could_not_be_written_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().to_path_buf()).unwrap();
+    let record = saved("c1", "eth0");
+    // It can't be renamed to a directory.
+    let path = cache.path("pod-net", &record.attachment.id);
+    std::fs::create_dir(path).unwrap();
+    assert!(cache.save(&record).is_err());
+    let names = std::fs::read_dir(dir.path()).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["results"]);
+}
+
+#[test]
 fn only_the_records_of_the_attachment_are_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path().to_path_buf()).unwrap();
