@@ -56,7 +56,11 @@ async fn a_pull_by_digest_leaves_no_tag() {
     assert_eq!(found.repo_digests.iter().collect::<Vec<_>>(), [&name]);
     // A tag beside the digest is no name.
     images.pull(&name.replace('@', ":1@"), None).await.unwrap();
-    assert_eq!(images.list(), [found]);
+    let listed = images.list();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].id, found.id);
+    assert!(listed[0].repo_tags.is_empty());
+    assert_eq!(listed[0].repo_digests, found.repo_digests);
 }
 
 #[tokio::test]
