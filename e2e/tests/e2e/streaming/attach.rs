@@ -12,7 +12,7 @@ use super::client::{CLOSE, Client, STDIN};
 
 /// Bursts that a container writes, each of one long line; together more than a client that does not
 /// read is given on the way.
-const BURSTS: usize = 96;
+const BURSTS: usize = 64;
 /// Bytes of a burst.
 const BURST: usize = 128 << 10;
 
