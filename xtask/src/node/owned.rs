@@ -8,6 +8,7 @@ use super::runtime_dir::RuntimeDir;
 use crate::{process, repository};
 use anyhow::Result;
 use std::fs::File;
+use std::time::Duration;
 
 /// Switched off when it is dropped, and by the kernel when this process dies before that.
 pub(crate) struct OwnedNode {
@@ -31,6 +32,11 @@ impl OwnedNode {
 
     pub(crate) fn channel(&self) -> &Channel {
         &self.channel
+    }
+
+    /// How much CPU time it has used since it was switched on; none when it died.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        self.channel.dir().cpu_time().unwrap_or_default()
     }
 
     pub(crate) fn name(&self) -> String {

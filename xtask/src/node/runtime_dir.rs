@@ -98,6 +98,13 @@ impl RuntimeDir {
         self.qemu().is_some()
     }
 
+    /// How much CPU time the node's QEMU has used (proc(5), utime and stime).
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let pid = self.qemu()?.as_raw_nonzero();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        cpu_time(&stat)
+    }
+
     /// Kills the node's QEMU. Fine when it is not up.
     pub(crate) fn down(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -126,5 +133,30 @@ impl RuntimeDir {
             what: what.to_owned(),
             console_tail: tail,
         }
+    }
+}
+
+/// Ticks per second as the kernel tells them to programs, on x86 whatever its own are (time(7)).
+const USER_HZ: u64 = 100;
+
+/// The CPU time in a text of `/proc/PID/stat`.
+fn cpu_time(stat: &str) -> Option<Duration> {
+    // The name of a process, in brackets, may have blanks and brackets in it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11);
+    let mut ticks = || times.next()?.parse::<u64>().ok();
+    let ticks = ticks()? + ticks()?;
+    Some(Duration::from_millis(ticks * 1000 / USER_HZ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_a_nasty_name_has_a_cpu_time() {
+        let stat = "7 (q) 1 (2) S 1 7 7 0 -1 4194560 9 0 0 0 250 50 3 4 20 0 1 0 5";
+        assert_eq!(cpu_time(stat), Some(Duration::from_secs(3)));
+        assert_eq!(cpu_time("7 (q"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Running test programs in nodes, two side by side where there are as many suites.
+//! Running test programs in nodes, several side by side where there are as many suites.
 
 use super::built::Program;
 use super::place::Place;
@@ -7,14 +7,16 @@ use super::tally::Tally;
 use crate::node::{Died, OwnedNode, Product};
 use crate::{build, process};
 use anyhow::{Context, Result};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-/// Nodes at once. Each has one CPU where it is emulated, so two use the two cores of a small machine.
-const NODES: usize = 2;
+/// Nodes at once. Each has one CPU where it is emulated, and waits for almost a third of its time, so
+/// three use the two cores of a small machine.
+const NODES: usize = 3;
 
 /// How often a suite may lose its node before it is given up.
 const NODES_PER_SUITE: u32 = 3;
@@ -30,12 +32,27 @@ const TIME_LIMIT_OF_MUCH: Duration = Duration::from_secs(3 * 60 * 60);
 /// In e2e, the tests of networks, of both kinds, because they change the node's network.
 const NETWORKS: &str = "network::";
 
+/// In e2e, those of streams, which would make the tests with machines twice as long as any other suite.
+/// Each of them is one of machines or one of namespaces.
+const STREAMS: &str = "streaming::";
+
 /// How many pods the tests for leaks make, how many sessions are dropped, and how much is streamed, if
 /// set; handed on into the node.
 const AMOUNTS: [&str; 3] = [
     "BULKHEAD_E2E_PODS",
     "BULKHEAD_E2E_SESSIONS",
     "BULKHEAD_E2E_MIB",
+];
+
+/// About how long suites take in an emulated node, in seconds. The longest begin, so that the nodes end
+/// together. Those that are not here take less than a minute.
+const LENGTHS: [(&str, u32); 6] = [
+    ("e2e with machines", 480),
+    ("e2e networks", 380),
+    ("sandbox vm", 370),
+    ("e2e without machines", 310),
+    ("e2e streams of machines", 200),
+    ("agent containers", 150),
 ];
 
 /// Where a server under test writes its log, in the node.
@@ -65,7 +82,16 @@ impl Suite {
             None if package == "e2e" => vec![
                 suite(
                     "with machines",
-                    words(&["kvm::", "machines::", "--skip=network::"]),
+                    words(&[
+                        "kvm::",
+                        "machines::",
+                        "--skip=network::",
+                        "--skip=streaming::",
+                    ]),
+                ),
+                suite(
+                    "streams of machines",
+                    words(&[STREAMS, "--skip=namespaced::"]),
                 ),
                 suite("networks", words(&[NETWORKS])),
                 suite(
@@ -99,16 +125,17 @@ impl Suite {
         self.wants_server
     }
 
-    /// Machines in a node take most of the time, and a server's tests most of the rest.
-    fn is_long(&self) -> bool {
-        self.has_machines() && !self.name.starts_with("vmm ") || self.wants_server
+    /// About how long it takes, in seconds.
+    fn length(&self) -> u32 {
+        let known = LENGTHS.iter().find(|(name, _)| *name == self.name);
+        known.map_or(0, |&(_, seconds)| seconds)
     }
 
     /// It boots machines in its node.
     fn has_machines(&self) -> bool {
         self.arguments
             .iter()
-            .any(|argument| [NETWORKS, "kvm::"].contains(&argument.as_str()))
+            .any(|argument| [NETWORKS, STREAMS, "kvm::"].contains(&argument.as_str()))
             || self.name.ends_with(" vm")
             || self.name.starts_with("vmm ")
     }
@@ -164,7 +191,7 @@ fn file_name(path: &Path) -> String {
 /// Runs all suites to their end and adds their results up.
 pub(super) fn run_in_nodes(suites: &[Suite]) -> Tally {
     let mut longest_first: Vec<&Suite> = suites.iter().collect();
-    longest_first.sort_by_key(|suite| (!suite.is_long(), !suite.has_machines()));
+    longest_first.sort_by_key(|suite| Reverse(suite.length()));
     let queue = Mutex::new(VecDeque::from(longest_first));
     let next = || queue.lock().map_or(None, |mut queue| queue.pop_front());
     let mut products: Vec<Product> = suites.iter().flat_map(Suite::products).collect();
@@ -234,7 +261,7 @@ fn run(suite: &Suite, place: &mut Place) -> Tally {
 fn run_once(suite: &Suite, node: &OwnedNode) -> Result<Tally> {
     process::step(&format!("{}: running in node {}", suite.name, node.name()));
     let mut tally = Tally::default();
-    let mut stopwatch = Stopwatch::start();
+    let mut stopwatch = Stopwatch::start(|| node.cpu_time());
     let code = node.channel().each_line(&suite.script()?, |line| {
         process::say(&format!("[{}] {}", suite.name, stopwatch.line(line)));
         tally.take_line(&suite.name, line);
