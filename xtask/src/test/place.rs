@@ -10,8 +10,10 @@ pub(super) struct Place<'a> {
     /// What a node has beside all that was built.
     products: &'a [Product],
     node: Option<OwnedNode>,
-    /// Somebody has left things in it.
+    /// It is not as it was any more.
     used_up: bool,
+    /// What ran in it last had no server. A server is not tested among the leavings of others.
+    served_nobody: bool,
 }
 
 impl<'a> Place<'a> {
@@ -21,15 +23,18 @@ impl<'a> Place<'a> {
             products,
             node: None,
             used_up: false,
+            served_nobody: false,
         }
     }
 
-    /// A node for `suite`: the one of the suite before, unless one of the two has a server.
+    /// A node for `suite`: the one of the suite before, unless that has changed it,
+    /// or only this one has a server.
     pub(super) fn node_for(&mut self, suite: &Suite) -> Result<&OwnedNode> {
-        if self.used_up || suite.wants_server() {
+        if self.used_up || self.served_nobody && suite.wants_server() {
             self.leave();
         }
-        self.used_up = suite.wants_server();
+        self.used_up = suite.changes_node();
+        self.served_nobody = !suite.wants_server();
         let node = match self.node.take() {
             Some(node) => node,
             None => OwnedNode::boot(&self.name, node::DEFAULT_MEMORY_MIB, self.products)?,

@@ -46,13 +46,14 @@ const AMOUNTS: [&str; 3] = [
 
 /// About how long suites take in an emulated node, in seconds. The longest begin, so that the nodes end
 /// together. Those that are not here take less than a minute.
-const LENGTHS: [(&str, u32); 6] = [
+const LENGTHS: [(&str, u32); 7] = [
     ("e2e with machines", 480),
     ("e2e networks", 380),
     ("sandbox vm", 370),
-    ("e2e without machines", 310),
+    ("e2e without machines", 210),
     ("e2e streams of machines", 200),
     ("agent containers", 150),
+    ("e2e streams without machines", 100),
 ];
 
 /// Where a server under test writes its log, in the node.
@@ -93,10 +94,19 @@ impl Suite {
                     "streams of machines",
                     words(&[STREAMS, "--skip=namespaced::"]),
                 ),
+                suite(
+                    "streams without machines",
+                    words(&[STREAMS, "--skip=kvm::"]),
+                ),
                 suite("networks", words(&[NETWORKS])),
                 suite(
                     "without machines",
-                    words(&["--skip=kvm::", "--skip=machines::", "--skip=network::"]),
+                    words(&[
+                        "--skip=kvm::",
+                        "--skip=machines::",
+                        "--skip=network::",
+                        "--skip=streaming::",
+                    ]),
                 ),
             ],
             None => vec![suite(name, Vec::new())],
@@ -120,9 +130,14 @@ impl Suite {
         self.programs.iter().find(|program| program.is_test())
     }
 
-    /// The server leaves much behind, and its tests change the node.
+    /// Whether it talks to a server, which it leaves running.
     pub(super) fn wants_server(&self) -> bool {
         self.wants_server
+    }
+
+    /// Whether it leaves the node another one than it was.
+    pub(super) fn changes_node(&self) -> bool {
+        self.arguments.iter().any(|argument| argument == NETWORKS)
     }
 
     /// About how long it takes, in seconds.
@@ -135,7 +150,7 @@ impl Suite {
     fn has_machines(&self) -> bool {
         self.arguments
             .iter()
-            .any(|argument| [NETWORKS, STREAMS, "kvm::"].contains(&argument.as_str()))
+            .any(|argument| [NETWORKS, "kvm::", "--skip=namespaced::"].contains(&argument.as_str()))
             || self.name.ends_with(" vm")
             || self.name.starts_with("vmm ")
     }
@@ -167,11 +182,16 @@ impl Suite {
             let link = format!("ln -sf /opt/tests/{} {}", file_name(path), path.display());
             script += &format!("mkdir -p {parent}; {link}; ");
         }
-        if self.wants_server {
-            script += &format!(
-                "setsid --fork /usr/local/bin/bulkhead serve > {SERVER_LOG} 2>&1 < /dev/null; "
-            );
-        }
+        // The suite before in this node may have left one.
+        script += &if self.wants_server {
+            format!(
+                "pgrep -x bulkhead > /dev/null || \
+                 setsid --fork /usr/local/bin/bulkhead serve > {SERVER_LOG} 2>&1 < /dev/null; "
+            )
+        } else {
+            "pkill -x bulkhead; while pgrep -x bulkhead > /dev/null; do sleep 0.1; done; "
+                .to_owned()
+        };
         let (limit, arguments) = (limit.as_secs(), self.arguments.join(" "));
         script += &format!(
             "timeout --kill-after=10 {limit} /opt/tests/{} --test-threads=1 {arguments} 2>&1",
